@@ -1,0 +1,168 @@
+"""Environments from strings: "ID" or "ID?key=value&key=value".
+
+Reserved keys, applied in this order:
+
+    sparse=1   reward -1 for every decision, 0 and termination at the one that solves the task
+    repeat=K   one decision is the same action K times (rewards summed, or -1 a decision with sparse)
+    steps=N    time limit in decisions, in place of the environment's own
+
+Every other key is an argument of the environment, its value parsed as JSON where it parses:
+"pointmaze-medium-v0?terminate_at_goal=false&repeat=5&steps=60". The names "headstart/..." are small exact MDPs
+(`headstart.envs.tabular`), everything else is Gymnasium's registry.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart.envs.names import import_named, parse
+from headstart.errors import UsageError, unknown
+from headstart.spec import Spec
+
+if TYPE_CHECKING:
+    import gymnasium
+
+PACKAGES = {"gymnasium_robotics": "mujoco", "ogbench": "ogbench"}
+"""Packages that add environments to Gymnasium's registry when imported -> extra that installs them."""
+
+
+def make(env: str) -> gymnasium.Env:
+    """The environment that the string describes.
+
+    Observations are float32 or bytes (discrete ones become one-hot vectors), a seed decides everything, and
+    `env.unwrapped` is the library's own object.
+
+    Raises `UsageError` for unknown names, arguments and unsupported spaces, and where a package is missing.
+    """
+    from gymnasium.wrappers import TimeLimit
+
+    from headstart.envs import wrappers
+
+    name, arguments = parse(env)
+    sparse = arguments.pop("sparse", False)
+    if sparse not in (0, 1):
+        raise UsageError(f"{env}: sparse must be 0 or 1, found {sparse!r}")
+    repeat = _positive(env, "repeat", arguments.pop("repeat", 1))
+    steps = arguments.pop("steps", None)
+    steps = None if steps is None else _positive(env, "steps", steps)
+
+    made = _base(name, arguments, own_limit=steps is None)
+    try:
+        with _quiet():
+            made = wrappers.PlainObservations(wrappers.OwnRandomness(made))
+        if repeat > 1:
+            made = wrappers.ActionRepeat(made, repeat, until_success=bool(sparse))
+        if sparse:
+            made = wrappers.SuccessReward(made)
+        if steps:
+            made = TimeLimit(made, steps)
+        Spec.of_env(made)
+    except UsageError as error:
+        made.close()
+        raise UsageError(f"{env}: {error}") from None
+    return made
+
+
+def make_vector(env: str, count: int) -> gymnasium.vector.VectorEnv:
+    """`count` copies, stepped one after the other in this process; the caller resets what has ended:
+
+        ended = terminated | truncated
+        observations, infos = envs.reset(seed=[...], options={"reset_mask": ended})
+
+    `seed` holds one entry per environment, those of the others are ignored (None will do). The observations of the
+    others are returned as they were; `infos` holds those of the reset ones only. The mask must be a (count,) bool
+    array with at least one True. Stepping an ended environment is an AssertionError.
+    """
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    return SyncVectorEnv([functools.partial(make, env)] * count, autoreset_mode=AutoresetMode.DISABLED)
+
+
+@functools.cache
+def spec(env: str) -> Spec:
+    """What the environment shows and takes. Raises as `make`."""
+    made = make(env)
+    try:
+        return Spec.of_env(made)
+    finally:
+        made.close()
+
+
+def success_of(infos: Mapping[str, Any], index: int) -> bool | None:
+    """Whether the infos of a vectorised step say that environment `index` solved its task; None: nothing is said."""
+    from headstart.envs.wrappers import SUCCESS_KEYS
+
+    for key in SUCCESS_KEYS:
+        if key in infos and infos[f"_{key}"][index]:
+            return bool(np.all(infos[key][index]))
+    return None
+
+
+def _positive(env: str, key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{env}: {key} must be a whole number of at least 1, found {value!r}")
+    return value
+
+
+def _base(name: str, arguments: dict[str, Any], own_limit: bool) -> gymnasium.Env:
+    """The environment without our wrappers, with its own time limit or none."""
+    import gymnasium
+
+    from headstart.envs import tabular
+
+    if name.startswith(tabular.NAMESPACE):
+        return tabular.make(name, arguments, limit=own_limit)
+    _find(name)
+    try:
+        with _quiet():
+            limit = {} if own_limit else {"max_episode_steps": -1}
+            return gymnasium.make(name, disable_env_checker=True, **limit, **arguments)
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+        install = _install(*PACKAGES.values())
+        raise UsageError(f"{name} needs a package that is missing ({error}); try {install}") from error
+    except TypeError as error:
+        if arguments and "argument" in str(error):
+            raise UsageError(f"{name} does not take the arguments {arguments}: {error}") from error
+        raise
+
+
+def _find(name: str) -> None:
+    """Make sure that Gymnasium's registry holds `name`, importing what may register it."""
+    import gymnasium
+
+    module, colon, name = name.rpartition(":")
+    if colon:
+        import_named(module, f"{module}:{name}")
+    missing = []
+    for package in PACKAGES:
+        if name in gymnasium.registry:
+            return
+        if importlib.util.find_spec(package) is None:
+            missing.append(package)
+            continue
+        with _quiet():
+            importlib.import_module(package)
+    if name not in gymnasium.registry:
+        from headstart.envs import tabular
+
+        error = unknown("environment", name, [*gymnasium.registry, *tabular.names()])
+        if missing:
+            extras = _install(*(PACKAGES[package] for package in missing))
+            raise UsageError(f"{error}; environments of {' and '.join(missing)} need {extras}")
+        raise error
+
+
+def _install(*extras: str) -> str:
+    return " or ".join(f"`pip install 'headstart[{extra}]'`" for extra in extras)
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Silence for what libraries say while they are imported and build environments (screens, precision, versions)."""
+    return warnings.catch_warnings(action="ignore")

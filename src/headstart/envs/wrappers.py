@@ -1,0 +1,126 @@
+"""Wrappers of single environments; `factory.make` puts them on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from headstart.envs.seeding import global_random
+from headstart.errors import UsageError
+
+SUCCESS_KEYS = ("success", "is_success", "goal_achieved")
+"""Info keys by which environments say that the task counts as solved, in order of precedence."""
+
+
+def success_in(info: dict[str, Any]) -> bool | None:
+    """Whether a step's info says that the task is solved; None where it says nothing."""
+    for key in SUCCESS_KEYS:
+        if key in info:
+            return bool(np.all(info[key]))
+    return None
+
+
+class OwnRandomness(gymnasium.Wrapper):
+    """A seed decides everything: the environment gets a stream of its own in place of NumPy's global generator."""
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        self._bits = np.random.MT19937()
+        self._action_space = self.unwrapped.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        if seed is not None:
+            self._bits = np.random.MT19937(seed)
+            # Some environments settle by random actions before an episode.
+            self._action_space.seed(seed)
+        with global_random(self._bits):
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action):
+        with global_random(self._bits):
+            return self.env.step(action)
+
+
+class PlainObservations(gymnasium.ObservationWrapper):
+    """Observations as networks take them: float32 (bytes stay bytes), discrete ones as one-hot vectors.
+
+    Serves Box, Discrete and Dict of these; other spaces stay as they are.
+    """
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        self._space = env.observation_space
+        self.observation_space = _plain_space(self._space)
+        # Held here, since some environments make a new space at every look.
+        self.action_space = env.action_space
+
+    def observation(self, observation):
+        return _plain(self._space, observation)
+
+
+def _plain_space(space: spaces.Space) -> spaces.Space:
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({name: _plain_space(part) for name, part in space.spaces.items()})
+    if isinstance(space, spaces.Discrete):
+        return spaces.Box(0.0, 1.0, (int(space.n),), np.float32)
+    if isinstance(space, spaces.Box) and space.dtype not in (np.uint8, np.float32):
+        with np.errstate(over="ignore"):
+            return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
+    return space
+
+
+def _plain(space: spaces.Space, value: Any) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {name: _plain(part, value[name]) for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Discrete):
+        one_hot = np.zeros(int(space.n), np.float32)
+        one_hot[int(value) - int(space.start)] = 1.0
+        return one_hot
+    # A copy in any case: some environments write the next observation into the same array.
+    return np.array(value, np.uint8 if space.dtype == np.uint8 else np.float32)
+
+
+class ActionRepeat(gymnasium.Wrapper):
+    """One decision is the same action `times` times; stops early where the episode ends.
+
+    reward: the sum. info: the last step's, with `success` where any of the steps said so.
+    until_success: stop at the first success as well.
+    """
+
+    def __init__(self, env: gymnasium.Env, times: int, until_success: bool = False):
+        super().__init__(env)
+        self._times = times
+        self._until_success = until_success
+
+    def step(self, action):
+        total, success = 0.0, None
+        for _ in range(self._times):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            now = success_in(info)
+            success = now if success is None else success or bool(now)
+            if terminated or truncated or (self._until_success and now):
+                break
+        if success is not None:
+            info = {**info, SUCCESS_KEYS[0]: success}
+        return observation, total, terminated, truncated, info
+
+
+class SuccessReward(gymnasium.Wrapper):
+    """Reward -1 for every decision until the task is solved; 0 and termination at the one that solves it.
+
+    Raises `UsageError` at the first step where the environment's info says nothing of success.
+    """
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = self.env.step(action)
+        success = success_in(info)
+        if success is None:
+            raise UsageError(
+                f"sparse=1 needs an environment whose step info holds one of {', '.join(SUCCESS_KEYS)}; "
+                f"that of {self.env} holds {', '.join(info) or 'nothing'}"
+            )
+        return observation, 0.0 if success else -1.0, bool(terminated) or success, truncated, info

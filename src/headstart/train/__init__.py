@@ -1,0 +1,1 @@
+"""Training loops and evaluation; they know no algorithm and no artifact."""
