@@ -1,0 +1,1 @@
+"""Experience, from files to batches."""

@@ -1,0 +1,64 @@
+"""Columns: arrays with a leading time axis, or dicts of such arrays (dict observations)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from headstart.errors import DataError
+
+
+def as_array(column: Any) -> np.ndarray:
+    """The array itself (memory-mapped arrays stay so), or a new one from a sequence."""
+    return column if isinstance(column, np.ndarray) else np.asarray(column)
+
+
+def as_arrays(observations: Any) -> Any:
+    """An array, or a dict of arrays in the order of their names."""
+    return map_arrays(as_array, observations)
+
+
+def map_arrays(function: Callable, observations: Any) -> Any:
+    """`function` of the array, or of each array of a dict."""
+    if isinstance(observations, Mapping):
+        return {name: function(observations[name]) for name in sorted(observations)}
+    return function(observations)
+
+
+def map_pairs(function: Callable, a: Any, b: Any) -> Any:
+    """`function` of two arrays, or of those of the same name in two dicts."""
+    return {name: function(a[name], b[name]) for name in a} if isinstance(a, Mapping) else function(a, b)
+
+
+def named_arrays(observations: Any, prefix: str = "observations") -> list[tuple[str, np.ndarray]]:
+    """[("observations", array)], or one ("observations/NAME", array) for each array of a dict."""
+    if isinstance(observations, Mapping):
+        return [(f"{prefix}/{name}", column) for name, column in observations.items()]
+    return [(prefix, observations)]
+
+
+def compact(column: np.ndarray) -> np.ndarray:
+    """Pixels stay bytes; everything else becomes float32, one-dimensional columns get an axis."""
+    if column.dtype != np.uint8:
+        column = column.astype(np.float32, copy=False)
+    return column[:, None] if column.ndim == 1 else column
+
+
+def scalars(name: str, column: np.ndarray, source: str) -> np.ndarray:
+    """A column of one number a row, (N,) or (N, 1), as (N,). Raises `DataError` for other shapes."""
+    if column.size != len(column):
+        raise DataError(f"{source}: {name} has shape {column.shape}, expected one number a row")
+    return column.reshape(len(column))
+
+
+def join(name: str, parts: Sequence[np.ndarray], source: str) -> np.ndarray:
+    """Columns of successive episodes, one after the other. Raises `DataError` where their rows differ in shape."""
+    for index, part in enumerate(parts):
+        if part.shape[1:] != parts[0].shape[1:]:
+            raise DataError(
+                f"{source}: {name} of episode {index} has rows of shape {part.shape[1:]}, "
+                f"those of episode 0 have {parts[0].shape[1:]}"
+            )
+    return np.concatenate(parts)
