@@ -29,13 +29,17 @@ class OwnRandomness(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
         self._bits = np.random.MT19937()
-        self._action_space = self.unwrapped.action_space
+        base = self.unwrapped
+        if isinstance(getattr(type(base), "action_space", None), property):
+            # A new space at every look draws from the system's entropy: no seed would reach it.
+            kind = type(base)
+            base.__class__ = type(kind.__name__, (kind,), {"action_space": base.action_space})
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         if seed is not None:
             self._bits = np.random.MT19937(seed)
             # Some environments settle by random actions before an episode.
-            self._action_space.seed(seed)
+            self.unwrapped.action_space.seed(seed)
         with global_random(self._bits):
             return self.env.reset(seed=seed, options=options)
 
@@ -54,8 +58,6 @@ class PlainObservations(gymnasium.ObservationWrapper):
         super().__init__(env)
         self._space = env.observation_space
         self.observation_space = _plain_space(self._space)
-        # Held here, since some environments make a new space at every look.
-        self.action_space = env.action_space
 
     def observation(self, observation):
         return _plain(self._space, observation)
