@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from headstart.cli import collect as command
+from headstart.data import sources
 from headstart.data.dataset import Dataset
 from headstart.envs import controllers, factory
-from headstart.envs.collect import collect
+from headstart.envs.collect import collect, sampling
 from headstart.envs.controllers import Scripted
 from headstart.errors import DataError, UsageError
 
@@ -196,3 +198,47 @@ def test_the_planned_oracle_moves_the_cube():
     (episode,) = collect(Scripted("ogbench-plan"), env, episodes=1, seed=0)
     assert episode["actions"].shape == (100, 5)
     assert episode["successes"].any()
+
+
+# -- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_minari_data_set(tmp_path, capsys):
+    out = tmp_path / "chain"
+    command.collect(SLIPPERY, str(out), controller="random", episodes=6, seed=3, only_successes=True)
+    assert f"6 episodes (6 solved), {sources.load(f'minari:{out}').steps:,} steps written to {out}" in (
+        capsys.readouterr().out
+    )
+    data = sources.load(f"minari:{out}")
+    expected = collect(Scripted("random"), SLIPPERY, episodes=6, seed=3, only_successes=True)
+    for i, episode in enumerate(expected):
+        for key, column in episode.items():
+            np.testing.assert_array_equal(data.episode(i)[key], column)
+    assert data.spec == factory.spec(SLIPPERY)
+    assert data.provenance.environment == SLIPPERY
+    assert data.provenance.transforms == ("controller random, noise 0, seeds from 3", "only successes")
+
+
+def test_the_command_refuses_before_it_works(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UsageError, match="there exists; choose another --out or give --overwrite"):
+        command.collect(SLIPPERY, str(tmp_path / "there"), controller="random")
+    for actors in ({}, {"controller": "random", "artifact": tmp_path}):
+        with pytest.raises(UsageError, match="either --controller NAME or --artifact FOLDER"):
+            command.collect(SLIPPERY, str(tmp_path / "new"), **actors)
+    assert not (tmp_path / "new").exists()
+
+
+def test_sampling_draws_a_new_key_every_step():
+    import jax
+
+    def policy(observations, key):
+        return jax.random.bernoulli(key, 0.5, observations.shape[:1]).astype(int)
+
+    def run(seed):
+        return collect(sampling(policy, seed), "headstart/random?actions=2&steps=40", episodes=2, seed=0, lanes=2)
+
+    assert same(run(0), run(0))
+    assert not same(run(0), run(1))
+    actions = run(0)[0]["actions"]
+    assert 0 < actions.mean() < 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import tempfile
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -240,7 +243,7 @@ def test_errors_name_the_culprit(env, message):
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(UsageError, match=r"gymnasium_robotics and ogbench need `pip install 'headstart\[mujoco\]'`"):
+    with pytest.raises(UsageError, match=r"ogbench and gymnasium_robotics need .* `pip install 'headstart\[mujoco\]'`"):
         factory.make("Nowhere-v0")
 
 
@@ -291,6 +294,19 @@ def test_point_maze():
     assert not np.array_equal(first, env.reset(seed=2)[0])
     # Five steps of 0.2 in both directions, in the open.
     np.testing.assert_allclose(moved - first, [1.0, 1.0], atol=0.05)
+    env.close()
+
+
+def test_mazes_leave_no_files_behind(tmp_path, monkeypatch):
+    pytest.importorskip("ogbench", reason="OGBench is not installed")
+    if not Path("/dev/fd").is_dir():
+        pytest.skip("open files cannot be counted here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = len(os.listdir("/dev/fd"))
+    env = factory.make("pointmaze-medium-v0")
+    assert len(os.listdir("/dev/fd")) == before
+    assert list(tmp_path.iterdir()) == []
+    env.reset(seed=0)
     env.close()
 
 

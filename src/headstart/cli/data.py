@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from headstart.cli.collect import collect
+
 if TYPE_CHECKING:
     from headstart.data.dataset import Dataset
     from headstart.data.inspect import Inspection, Quantiles
@@ -48,7 +50,7 @@ def convert(source: tyro.conf.Positional[str], target: tyro.conf.Positional[str]
     print(f"{data.episodes:,} episodes, {data.steps:,} steps written to {folder}")
 
 
-VERBS = {"inspect": inspect, "convert": convert}
+VERBS = {"inspect": inspect, "convert": convert, "collect": collect}
 
 
 def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:
@@ -65,10 +67,8 @@ def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:
     names = []
     for name, make in ALGORITHMS.items():
         view = make().view()
-        if any(
-            needed and not sound.get(column)
-            for column, needed in (("actions", view.actions), ("rewards", view.rewards))
-        ):
+        needs = [column for column, needed in (("actions", view.actions), ("rewards", view.rewards)) if needed]
+        if not all(sound.get(column) for column in needs):
             continue
         try:
             jax.eval_shape(lambda key, make=make: make().init(key, data.spec), jax.random.key(0))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from headstart.data.dataset import Dataset, Provenance
+from headstart.envs import factory
 from headstart.envs.controllers import Scripted
 from headstart.envs.lanes import Lanes, play
 from headstart.errors import DataError, UsageError
@@ -22,6 +25,7 @@ def collect(
     lanes: int = 1,
     only_successes: bool = False,
     tries: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Episodes for `Dataset.from_episodes`, in order of their seeds, which are `seed`, `seed + 1`, ...
 
@@ -33,6 +37,7 @@ def collect(
             draws nothing itself.
     only_successes: keep only episodes that solved the task, the first `episodes` of them.
     tries:  with `only_successes`, episodes to play at most (default: ten for each one wanted, at least 100).
+    progress: called after every episode with the number of those kept so far.
 
     Raises `UsageError` for unknown environments, where noise needs bounds that are not there, or the environment does
     not tell success; `DataError` where `tries` episodes hold too few successes; `TrainingError` for actions that are
@@ -59,12 +64,31 @@ def collect(
                 raise UsageError(f"{env} does not tell success (no such key in its step info); collect all episodes")
             if episode.success or not only_successes:
                 kept[episode.seed] = episode.record
+            if progress:
+                progress(len(kept))
     if len(kept) < episodes:
         raise DataError(
             f"{env}: {len(kept)} of {played} episodes succeeded, {episodes} were asked for; "
             "allow more tries, use a better policy or less noise, or keep the failures"
         )
     return [kept[key] for key in sorted(kept)[:episodes]]
+
+
+def sampling(policy: Callable[..., Any], seed: int) -> Callable[[Any], np.ndarray]:
+    """An `act` that samples from `policy(observations, key=key)`, with a new key every step.
+
+    The same seed gives the same actions as long as the number of lanes is the same.
+    """
+    import jax
+
+    steps, first = itertools.count(), jax.random.key(seed)
+    return lambda observations: np.asarray(policy(observations, key=jax.random.fold_in(first, next(steps))))
+
+
+def to_dataset(episodes: list[dict[str, Any]], env: str, how: tuple[str, ...]) -> Dataset:
+    """Collected episodes as data with the environment's spec; `how` says by what they were collected."""
+    provenance = Provenance(source=f"collected in {env}", environment=env, transforms=how)
+    return Dataset.from_episodes(episodes, factory.spec(env), provenance)
 
 
 class _Executed:

@@ -13,9 +13,12 @@ Every other key is an argument of the environment, its value parsed as JSON wher
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,7 +32,7 @@ from headstart.spec import Spec
 if TYPE_CHECKING:
     import gymnasium
 
-PACKAGES = {"gymnasium_robotics": "mujoco", "ogbench": "ogbench"}
+PACKAGES = {"ogbench": "ogbench", "gymnasium_robotics": "mujoco"}
 """Packages that add environments to Gymnasium's registry when imported -> extra that installs them."""
 
 
@@ -123,7 +126,7 @@ def _base(name: str, arguments: dict[str, Any], own_limit: bool) -> gymnasium.En
     try:
         with _quiet():
             limit = {} if own_limit else {"max_episode_steps": -1}
-            return gymnasium.make(name, disable_env_checker=True, **limit, **arguments)
+            made = gymnasium.make(name, disable_env_checker=True, **limit, **arguments)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         install = _install(*PACKAGES.values())
         raise UsageError(f"{name} needs a package that is missing ({error}); try {install}") from error
@@ -131,6 +134,21 @@ def _base(name: str, arguments: dict[str, Any], own_limit: bool) -> gymnasium.En
         if arguments and "argument" in str(error):
             raise UsageError(f"{name} does not take the arguments {arguments}: {error}") from error
         raise
+    _drop_model_file(made)
+    return made
+
+
+def _drop_model_file(env: gymnasium.Env) -> None:
+    """Close and remove the temporary model file that OGBench's mazes leave open: runs make thousands of them."""
+    path = getattr(env.unwrapped, "fullpath", "")
+    if os.path.dirname(path) != tempfile.gettempdir() or not os.path.isdir("/dev/fd"):
+        return
+    model = os.stat(path)
+    for descriptor in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), model):
+                os.close(descriptor)
+    os.unlink(path)
 
 
 def _find(name: str) -> None:
