@@ -15,7 +15,7 @@ import numpy as np
 
 from headstart import config
 from headstart.data.dataset import Dataset, Provenance
-from headstart.data.files import existing, new_folder, numeric, read_npz, relative
+from headstart.data.files import existing, new_folder, numeric, read_npz, relative, same_length
 from headstart.errors import DataError, UsageError, unknown
 from headstart.spec import Spec
 
@@ -44,7 +44,9 @@ def read(locator: str) -> Dataset:
     if place.is_dir():
         return _read_folder(place)
     columns: dict[str, Any] = {}
-    for key, column in read_npz(place).items():
+    content = read_npz(place)
+    same_length(place, content)
+    for key, column in content.items():
         name, _, part = key.partition("/")
         name = SYNONYMS.get(name, name)
         if name not in COLUMNS or (bool(part) and not name.endswith("observations")):

@@ -8,7 +8,7 @@ import numpy as np
 
 from headstart.data.columns import scalars
 from headstart.data.dataset import Dataset, Provenance
-from headstart.data.files import existing, numeric, require
+from headstart.data.files import existing, numeric, require, same_length
 from headstart.errors import DataError
 
 SUCCESSES = ("infos/success", "infos/is_success", "infos/goal_achieved")
@@ -33,6 +33,7 @@ def read(locator: str) -> Dataset:
     file = path(locator)
     columns = _columns(file)
     require(file, columns, "observations", "terminals")
+    same_length(file, columns)
     terminals, timeouts = (
         scalars(name, columns[name], str(file)).astype(bool) if name in columns else None
         for name in ("terminals", "timeouts")

@@ -64,6 +64,14 @@ def require(path: Path, columns: Mapping[str, np.ndarray], *keys: str) -> None:
             raise DataError(f"{path}: no {key!r}; expected at least {', '.join(keys)}, found {_listing(columns)}")
 
 
+def same_length(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Raise `DataError` where a column has another number of rows than the observations."""
+    reference = next((key for key in columns if key.partition("/")[0] == "observations"), None)
+    for key, column in columns.items():
+        if reference and len(column) != len(columns[reference]):
+            raise DataError(f"{path}: {key} has {len(column)} rows, {reference} has {len(columns[reference])}")
+
+
 def _listing(columns: Mapping[str, np.ndarray]) -> str:
     keys = sorted(columns)
     return ", ".join(keys[:12]) + (f" and {len(keys) - 12} more" if len(keys) > 12 else "") if keys else "nothing"

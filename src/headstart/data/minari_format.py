@@ -7,6 +7,7 @@ absent and adds one entry `headstart` to the metadata, from which `read` restore
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import json
 import re
@@ -78,7 +79,10 @@ def read(locator: str | Path) -> Dataset:
     else:
         spec, provenance, absent = _ours(folder, ours)
         episodes = [{key: column for key, column in e.items() if key not in absent} for e in episodes]
-    data = Dataset.from_episodes(episodes, spec or _spec(parts, content.action_space, episodes[:1]), provenance)
+    spec = spec or _spec(parts, content.action_space, episodes[:1])
+    # Errors name this folder, wherever the data came from in the first place.
+    data = Dataset.from_episodes(episodes, spec, Provenance(f"minari:{locator}"))
+    data = dataclasses.replace(data, provenance=provenance)
     if ours is not None and data.digest != ours["sha256"]:
         raise DataError(
             f"{folder} is not what headstart wrote (its SHA-256 differs): damaged, or changed since; "

@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.data.columns import scalars
 from headstart.data.dataset import Dataset, Provenance
-from headstart.data.files import existing, read_npz, require
+from headstart.data.files import existing, read_npz, require, same_length
 from headstart.errors import DataError, UsageError, unknown
 
 
@@ -53,10 +53,9 @@ def of_columns(file: Path, columns: dict[str, np.ndarray], provenance: Provenanc
     require(file, columns, "observations", "terminals")
     known = ("observations", "actions", "terminals", "rewards", "masks", "valids", "next_observations")
     columns = {name: columns[name] for name in known if name in columns}
+    same_length(file, columns)
     count = len(columns["observations"])
     for name, column in columns.items():
-        if len(column) != count:
-            raise DataError(f"{file}: {name} has {len(column)} rows, observations have {count}")
         if name in ("terminals", "rewards", "masks", "valids"):
             columns[name] = scalars(name, column, str(file))
     last = columns["terminals"].astype(bool)
