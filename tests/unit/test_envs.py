@@ -247,6 +247,16 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
         factory.make("Nowhere-v0")
 
 
+def test_a_library_that_an_environment_misses_is_named():
+    def needy():
+        raise gymnasium.error.DependencyNotInstalled("MuJoCo is not installed")
+
+    gymnasium.register("tests/Needy-v0", needy)
+    with pytest.raises(UsageError, match=r"tests/Needy-v0 needs a package that is missing \(MuJoCo is not installed\)"):
+        factory.make("tests/Needy-v0")
+    del gymnasium.registry["tests/Needy-v0"]
+
+
 def test_sparse_needs_an_environment_that_tells_success():
     env = factory.make("tests/Counter-v0?sparse=1&tell=false")
     env.reset(seed=0)
