@@ -154,7 +154,7 @@ def _chunks(data: Dataset) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]
 def _hashes(part: dict[str, np.ndarray], steps: np.ndarray) -> np.ndarray:
     """A 64-bit hash of observation, action and reward of every step."""
     kept = [
-        np.ascontiguousarray(column[steps]).reshape(int(steps.sum()), -1).view(np.uint8)
+        np.ascontiguousarray(column.reshape(len(steps), -1)[steps]).view(np.uint8)
         for name, column in part.items()
         if name.startswith("observations") or name in ("actions", "rewards")
     ]
@@ -176,8 +176,9 @@ class _Spread:
 
     def add(self, part: dict[str, np.ndarray], steps: np.ndarray) -> None:
         for name in self.low:
-            rows = part[name] if name.startswith("observations") else part[name][steps]
-            rows = rows.reshape(len(rows), -1)
+            rows = part[name].reshape(len(steps), -1)
+            if not name.startswith("observations"):
+                rows = rows[steps]
             if name == "actions":
                 self._count(rows)
             if np.issubdtype(rows.dtype, np.floating):
