@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import gymnasium
 import numpy as np
 import pytest
@@ -147,7 +150,8 @@ def test_a_controller_of_the_users_own(tmp_path, monkeypatch):
         "        return [self.speed]\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    # The current folder is looked at although it is not on the path (a copy, so that it is not there afterwards).
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
     (episode,) = collect(Scripted("my_controllers:Steady?speed=2.5"), "tests/Drift-v0", episodes=1, seed=0)
     np.testing.assert_array_equal(episode["actions"], [[2.5]] * 4)
     with pytest.raises(UsageError, match="module my_controllers has no 'Stedy'"):
@@ -227,6 +231,41 @@ def test_the_command_refuses_before_it_works(tmp_path):
         with pytest.raises(UsageError, match="either --controller NAME or --artifact FOLDER"):
             command.collect(SLIPPERY, str(tmp_path / "new"), **actors)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_command_rolls_out_an_artifact(tmp_path, monkeypatch):
+    """With a stand-in for the artifact: greedily right, otherwise left or right by the key."""
+    import jax
+
+    class Artifact:
+        spec = factory.spec(SLIPPERY)
+
+        @staticmethod
+        def load(path):
+            assert path == tmp_path / "run"
+            return Artifact()
+
+        def policy(self, observations, key=None):
+            likely = jax.numpy.ones(len(observations), int)
+            return likely if key is None else jax.random.bernoulli(key, 0.5, likely.shape).astype(int)
+
+    monkeypatch.setitem(sys.modules, "headstart.artifact", types.SimpleNamespace(Artifact=Artifact))
+
+    def actions(name, **options):
+        command.collect(SLIPPERY, str(tmp_path / name), artifact=tmp_path / "run", episodes=4, lanes=2, **options)
+        data = sources.load(f"minari:{tmp_path / name}")
+        return data.actions[data.transitions], data.provenance.transforms[0]
+
+    greedy, how = actions("greedy", greedy=True)
+    assert (greedy == 1).all()
+    assert how == f"policy of {tmp_path / 'run'}, greedy, noise 0, seeds from 0"
+    sampled, how = actions("sampled")
+    assert 0 < sampled.mean() < 1
+    assert "sampled" in how
+    np.testing.assert_array_equal(actions("again")[0], sampled)
+    Artifact.spec = factory.spec("headstart/chain?n=9")
+    with pytest.raises(UsageError, match=r"observation differs: .*run has shape \(9,\), .* has shape \(4,\)"):
+        actions("other")
 
 
 def test_sampling_draws_a_new_key_every_step():
