@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import zipfile
+from types import SimpleNamespace
 
 import h5py
 import minari
@@ -378,6 +379,14 @@ def test_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file/rows cannot be written"):
         arrays.write(Dataset.from_episodes(make_episodes()), tmp_path / "file" / "rows")
+
+
+@pytest.mark.parametrize("scheme", ["arrays", "minari"])
+def test_full_disk(scheme, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=3))
+    with pytest.raises(DataError, match=r"set needs 0 MB and 0 MB are free; make room first"):
+        sources.write(Dataset.from_episodes(make_episodes()), f"{scheme}:{tmp_path / 'set'}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_column_names_stay_in_their_folder(tmp_path):

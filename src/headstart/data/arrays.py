@@ -79,7 +79,7 @@ def write(data: Dataset, folder: str | Path, overwrite: bool = False) -> Path:
         "sha256": data.digest,
         "columns": {name: {"dtype": str(column.dtype), "shape": list(column.shape)} for name, column in columns},
     }
-    with new_folder(target, overwrite, HEADER) as place:
+    with new_folder(target, overwrite, HEADER, data.nbytes) as place:
         for name, column in columns:
             file = place / f"{relative(name)}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)

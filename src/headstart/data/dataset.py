@@ -254,7 +254,7 @@ class Dataset:
             total.update(f"{name} {column.dtype} {column.shape}\n".encode())
             # A slice at a time, so that data on disk need not fit in memory.
             for start in range(0, len(column), 1 << 16):
-                total.update(np.ascontiguousarray(column[start : start + (1 << 16)]).tobytes())
+                total.update(np.ascontiguousarray(column[start : start + (1 << 16)]).reshape(-1).view(np.uint8))
         total.update("\n".join(self.provenance.transforms).encode())
         return total.hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -83,11 +84,12 @@ def size(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def new_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path]:
+def new_folder(target: Path, overwrite: bool, marker: str, needed: int) -> Iterator[Path]:
     """A temporary sibling of `target`, renamed to it when the block is done: a half-written folder is never seen.
 
     Raises `UsageError` where the target exists, unless `overwrite` is set and it holds `marker` (a file that shows
-    that it is such a data set and nothing else); `DataError` where it cannot be written, such as a full disk.
+    that it is such a data set and nothing else); `DataError` where it cannot be written, or less than `needed` bytes
+    are free (HDF5 can crash the whole process when a disk fills up, so this is checked first).
     """
     if target.exists() and not overwrite:
         raise UsageError(f"{target} already exists; choose another name or ask for it to be overwritten (--overwrite)")
@@ -95,6 +97,9 @@ def new_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path]:
         raise UsageError(f"{target} is not a data set of this format (no {marker}) and is left alone")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < needed:
+            raise DataError(f"{target} needs {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; make room first")
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
             folder = Path(temporary) / "new"
             folder.mkdir()
@@ -103,7 +108,7 @@ def new_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path]:
                 target.rename(Path(temporary) / "old")
             folder.rename(target)
     except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise DataError(f"{target} cannot be written: {error.strerror or f'{error} (is the disk full?)'}") from error
 
 
 def relative(name: str) -> str:

@@ -136,7 +136,9 @@ def write(
             infos=None if successes is None else {"success": np.concatenate([[False], successes])},
         )
 
-    with new_folder(folder, overwrite, MARKER) as place:
+    # HDF5 keeps a few kilobytes of its own for each array of an episode.
+    needed = data.nbytes + data.episodes * len(data.columns()) * 8192
+    with new_folder(folder, overwrite, MARKER, needed) as place:
         storage = MinariStorage.new(
             place / "data",
             observation_space,
