@@ -1,0 +1,76 @@
+"""Behaviour cloning: maximum likelihood of the data's actions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from headstart.algorithm import View
+from headstart.algos.require import continuous_actions, known_actions
+from headstart.lazy import jax, nets, optim, state
+
+
+@dataclasses.dataclass(frozen=True)
+class BC:
+    """Behaviour cloning (Pomerleau 1989); with goals or tasks as context it is their conditional form.
+
+    On discrete actions the policy is a softmax, whatever `policy_kind` says.
+    """
+
+    policy_kind: Literal["tanh_gaussian", "gaussian", "deterministic"] = "tanh_gaussian"
+    """tanh_gaussian: what CQL, Cal-QL and SAC act with, so it transfers to them. gaussian: IQL's. deterministic:
+    mean squared error."""
+    actor_widths: tuple[int, ...] = (256, 256)
+    """Hidden layers of the actor."""
+    layer_norm: bool = False
+    """LayerNorm in the actor."""
+    dropout: float = 0.0
+    """Dropout rate in the hidden layers (gaussian only)."""
+    actor_lr: float = 3e-4
+    """Adam learning rate."""
+    batch_size: int = 256
+    """Rows of a batch."""
+
+    def view(self) -> View:
+        return View(batch_size=self.batch_size, rewards=False)
+
+    def init(self, key, spec):
+        known_actions("bc", spec)
+        options = {"layer_norm": self.layer_norm}
+        if spec.action.discrete:
+            trunk = nets.MLP(spec.input_size, self.actor_widths, spec.action.categories, key, output_gain=0.01, **options)
+            actor = nets.CategoricalActor(trunk)
+        elif self.policy_kind == "tanh_gaussian":
+            actor = nets.tanh_gaussian_actor(spec, self.actor_widths, key, **options)
+        else:
+            continuous_actions("bc", spec)
+            trunk = nets.MLP(
+                spec.input_size, self.actor_widths, spec.action.size, key,
+                output_gain=0.01, dropout=self.dropout, **options,
+            )  # fmt: skip
+            gaussian = self.policy_kind == "gaussian"
+            actor = nets.GaussianActor(trunk, spec.action.size) if gaussian else nets.DeterministicActor(trunk)
+        opt_state = {"actor": optim.adam(self.actor_lr).init(actor)}
+        return state.State({"actor": actor}, {}, opt_state, jax.numpy.zeros((), jax.numpy.int32))
+
+    def update(self, state, batch, key):
+        features = nets.flatten(batch.observation, batch.context)
+
+        def actor_loss(actor):
+            error = jax.numpy.square(actor.mode(features) - batch.action).mean()
+            if isinstance(actor, nets.DeterministicActor):
+                return error, {"actor_loss": error, "action_error": error}
+            options = {"key": key} if isinstance(actor, nets.GaussianActor) else {}
+            loss = -actor.log_prob(features, batch.action, **options).mean()
+            return loss, {"actor_loss": loss, "action_error": error}
+
+        grads, metrics = jax.grad(actor_loss, has_aux=True)(state.nets["actor"])
+        actor, opt_state = optim.step(
+            optim.adam(self.actor_lr), grads, state.opt_state["actor"], state.nets["actor"]
+        )
+        return dataclasses.replace(
+            state, nets={"actor": actor}, opt_state={"actor": opt_state}, step=state.step + 1
+        ), metrics
+
+    def policy(self, state):
+        return nets.Policy(state.nets["actor"])

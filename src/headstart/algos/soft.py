@@ -1,0 +1,86 @@
+"""What SAC and the CQL family share: a tanh-Gaussian actor, a critic ensemble and a learned temperature.
+
+`algorithm` is any of their dataclasses; they name the fields used here alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from headstart.lazy import jax, jnp, losses, nets, optim, state
+
+
+def init(algorithm, key, spec):
+    """Fresh state with `actor`, `critic` (and its target) and `temperature`."""
+    actor_key, critic_key = jax.random.split(key)
+    components = {
+        "actor": nets.tanh_gaussian_actor(
+            spec, algorithm.actor_widths, actor_key, algorithm.initialiser, layer_norm=algorithm.actor_layer_norm
+        ),
+        "critic": nets.critic_ensemble(
+            spec, algorithm.critic_widths, algorithm.critics, critic_key, init=algorithm.initialiser,
+            output_gain=0.01, output_bias=algorithm.critic_bias, layer_norm=algorithm.critic_layer_norm,
+        ),
+        "temperature": nets.Scalar(jnp.log(algorithm.initial_temperature)),
+    }  # fmt: skip
+    opt_state = {name: optimizer.init(components[name]) for name, optimizer in optimizers(algorithm).items()}
+    # A copy of its own, since the state is donated to the compiled update.
+    targets = {"critic": jax.tree.map(jnp.copy, components["critic"])}
+    return state.State(components, targets, opt_state, jnp.zeros((), jnp.int32))
+
+
+def optimizers(algorithm) -> dict:
+    return {
+        "actor": optim.adam(algorithm.actor_lr),
+        "critic": optim.adam(algorithm.critic_lr),
+        "temperature": optim.adam(algorithm.temperature_lr),
+    }
+
+
+def actor_step(algorithm, old, features, key, data_action=None, imitate=None):
+    """One step of actor and temperature at the pre-update critic.
+
+    features: (B, f). data_action: (B, d) and imitate: () bool, where set the actor follows the log-likelihood of the
+    data's actions instead of the critic. Returns ({component: net}, {component: optimiser state}, metrics).
+    """
+    critic, log_temperature = old.nets["critic"], old.nets["temperature"]()
+    temperature = jnp.exp(log_temperature)
+
+    def actor_loss(actor):
+        action, log_prob = actor.sample_with_log_prob(features, key)
+        q = critic(features, action)
+        q = q.mean(0) if algorithm.actor_value == "mean" else q.min(0)
+        gain = q
+        if imitate is not None:
+            gain = jnp.where(imitate, actor.log_prob(features, data_action), q)
+        return losses.policy.soft_policy(log_prob, gain, temperature).mean(), (log_prob, q)
+
+    (loss, (log_prob, q)), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(old.nets["actor"])
+    target_entropy = -algorithm.target_entropy_scale * old.nets["actor"].size
+
+    def temperature_loss(scalar):
+        return losses.policy.temperature(scalar(), log_prob, target_entropy).mean()
+
+    temperature_grads = jax.grad(temperature_loss)(old.nets["temperature"])
+    new_nets, new_opt_state = step_all(
+        optimizers(algorithm), {"actor": actor_grads, "temperature": temperature_grads}, old
+    )
+    metrics = {"actor_loss": loss, "entropy": -log_prob.mean(), "temperature": temperature, "q_policy": q.mean()}
+    return new_nets, new_opt_state, metrics
+
+
+def step_all(optimizers: dict, grads: dict, old) -> tuple[dict, dict]:
+    """One optimiser step of every component in `grads`: ({component: net}, {component: optimiser state})."""
+    stepped = {
+        name: optim.step(optimizers[name], grad, old.opt_state[name], old.nets[name]) for name, grad in grads.items()
+    }
+    return {name: pair[0] for name, pair in stepped.items()}, {name: pair[1] for name, pair in stepped.items()}
+
+
+def advance(old, new_nets: dict, new_opt_state: dict, tau: float):
+    """The state after an update: components replaced, targets moved by tau, one step more."""
+    components = old.nets | new_nets
+    targets = {name: optim.polyak(target, components[name], tau) for name, target in old.targets.items()}
+    return dataclasses.replace(
+        old, nets=components, targets=targets, opt_state=old.opt_state | new_opt_state, step=old.step + 1
+    )

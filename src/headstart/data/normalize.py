@@ -1,0 +1,83 @@
+"""Between the units of data and environments and those that algorithms see."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from headstart.data.dataset import Dataset
+from headstart.spec import Spec
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Normalizer:
+    """observation -> (observation - mean) / std where statistics are kept; actions between bounds and [-1, 1].
+
+    observation_mean, observation_std: like one observation, or None (observations stay as they are).
+    action_center, action_scale: (d,), or None where actions are discrete or absent.
+    """
+
+    observation_mean: Any = None
+    observation_std: Any = None
+    action_center: Any = None
+    action_scale: Any = None
+
+    @classmethod
+    def of(cls, spec: Spec, data: Dataset | None = None) -> Normalizer:
+        """Action bounds from the spec; observation statistics from `data` where given.
+
+        Bytes (pixels) are never standardised. Standard deviations below 1e-3 count as 1, so that features that
+        never move in the data do not explode when they do.
+        """
+        center = scale = None
+        if spec.action is not None and not spec.action.discrete:
+            ones = np.ones(spec.action.shape, np.float32)
+            low, high = -ones, ones
+            if spec.action.low is not None:
+                low, high = (np.asarray(b, np.float32).reshape(ones.shape) for b in (spec.action.low, spec.action.high))
+            center, scale = (high + low) / 2.0, (high - low) / 2.0
+        if data is None:
+            return cls(None, None, center, scale)
+        mean = jax.tree.map(_mean, data.observations)
+        return cls(mean, jax.tree.map(_std, data.observations, mean), center, scale)
+
+    def observation(self, observation: Any) -> Any:
+        """What algorithms see of a batch of observations."""
+        if self.observation_mean is None:
+            return observation
+        return jax.tree.map(
+            lambda x, mean, std: x if x.dtype == np.uint8 else (x - mean) / std,
+            observation, self.observation_mean, self.observation_std,
+        )  # fmt: skip
+
+    def action(self, action: Any) -> Any:
+        """Continuous actions to [-1, 1], cut at the bounds; discrete ones as they are."""
+        if self.action_center is None:
+            return action
+        clip = np.clip if isinstance(action, np.ndarray) else jnp.clip
+        return clip((action - self.action_center) / self.action_scale, -1.0, 1.0)
+
+    def raw_action(self, action: Any) -> Any:
+        """The inverse of `action`."""
+        return action if self.action_center is None else action * self.action_scale + self.action_center
+
+
+def _slices(column: np.ndarray):
+    """The column a slice at a time as float64, so that data on disk need not fit in memory."""
+    for start in range(0, len(column), 1 << 16):
+        yield np.asarray(column[start : start + (1 << 16)], np.float64)
+
+
+def _mean(column: np.ndarray) -> np.ndarray:
+    return (sum(part.sum(0) for part in _slices(column)) / len(column)).astype(np.float32)
+
+
+def _std(column: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    variance = sum(np.square(part - mean).sum(0) for part in _slices(column)) / len(column)
+    std = np.sqrt(variance).astype(np.float32)
+    return np.where(std < 1e-3, 1.0, std).astype(np.float32)

@@ -1,0 +1,113 @@
+"""From rows to batches: the one place that decides what reward, discount and goal a row stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from headstart.algorithm import View
+from headstart.batch import Batch
+from headstart.data.dataset import Dataset
+from headstart.data.normalize import Normalizer
+from headstart.data.returns import pessimistic_tail, returns_to_go
+from headstart.errors import UsageError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The columns of a `Dataset` that `gather` reads, R rows each, in the units of the data.
+
+    `rows`: (steps,) int32, the rows that have a successor. Fields that no view asked for are None. Holds NumPy arrays
+    on the host or JAX arrays on the device.
+    """
+
+    observations: Any
+    actions: Any
+    rewards: Any
+    terminations: Any
+    episode_end: Any
+    mc_returns: Any
+    rows: Any
+
+    @property
+    def nbytes(self) -> int:
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+
+    def successor(self, rows: Any, steps: Any) -> Any:
+        """The row `steps` further on in the same episode."""
+        return rows + steps
+
+
+def table(data: Dataset, view: View) -> Table:
+    """The columns of `data` that a view needs.
+
+    Raises `UsageError` where the data lacks actions or rewards that the view needs.
+    """
+    lacking = [name for name in ("actions", "rewards") if getattr(view, name) and getattr(data, name) is None]
+    if lacking:
+        raise UsageError(
+            f"{data.provenance.source} holds no {' and no '.join(lacking)}, which this algorithm learns from; "
+            "use data that has them, or an algorithm for passive data"
+        )
+    rewards = data.rewards if view.rewards else None
+    mc_returns = None
+    if view.mc_return:
+        tail = pessimistic_tail(float(rewards[data.transitions].min()), view.discount)
+        mc_returns = returns_to_go(
+            rewards, data.terminations, data.episode_start, data.episode_end, view.discount, tail
+        )
+    return Table(
+        observations=data.observations,
+        actions=data.actions if view.actions else None,
+        rewards=rewards,
+        terminations=data.terminations,
+        episode_end=data.episode_end,
+        mc_returns=mc_returns,
+        rows=data.transitions,
+    )
+
+
+def gather(table: Any, rows: Any, view: View, normalizer: Normalizer) -> Batch:
+    """The normalised batch of a table's rows (B,): the same arithmetic for NumPy and, under `jit`, for JAX arrays."""
+    remaining = table.episode_end[rows] - rows
+    reward, discount, ahead = None, None, 1
+    if view.rewards:
+        reward, discount, ahead = _n_step(table, rows, remaining, view)
+    after = table.successor(rows, ahead)
+    next_action = None
+    if view.next_action:
+        # At an episode's end there is no next action; what stands here is multiplied by a zero discount, or, after a
+        # cut-off, the last action is the best guess.
+        last = table.episode_end[rows] == after
+        at = table.successor(rows, ahead - 1 * last)
+        next_action = normalizer.action(table.actions[at])
+    return Batch(
+        observation=normalizer.observation(jax.tree.map(lambda column: column[rows], table.observations)),
+        action=normalizer.action(table.actions[rows]) if view.actions else None,
+        reward=reward,
+        discount=discount,
+        next_observation=normalizer.observation(jax.tree.map(lambda column: column[after], table.observations)),
+        next_action=next_action,
+        mc_return=table.mc_returns[rows] if view.mc_return else None,
+    )
+
+
+def _n_step(table: Any, rows: Any, remaining: Any, view: View) -> tuple[Any, Any, Any]:
+    """Sum of discounted rewards, gamma**steps * (1 - terminated), and steps: min(n, steps left)."""
+    reward = table.rewards[rows]
+    ended = table.terminations[rows]
+    factor = np.float32(view.discount)
+    ahead = remaining * 0 + 1
+    total_factor = reward * 0 + factor
+    for k in range(1, view.n_step):
+        inside = remaining > k
+        at = table.successor(rows, k * inside)
+        reward = reward + inside * total_factor * table.rewards[at]
+        ended = ended | (inside & table.terminations[at])
+        total_factor = total_factor * (1 + inside * (factor - 1))
+        ahead = ahead + inside
+    return reward, total_factor * (1 - ended), ahead

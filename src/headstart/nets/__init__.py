@@ -1,0 +1,42 @@
+"""Networks: layers, encoders, heads and distributions; the only place that builds on Equinox."""
+
+from headstart.nets.distributions import tanh_normal_log_prob, tanh_normal_sample
+from headstart.nets.encoders import flatten
+from headstart.nets.heads import (
+    CategoricalActor,
+    Critic,
+    DeterministicActor,
+    DiscreteCritic,
+    Ensemble,
+    GaussianActor,
+    GreedyActor,
+    Policy,
+    Scalar,
+    TanhGaussianActor,
+    Value,
+    critic_ensemble,
+    tanh_gaussian_actor,
+)
+from headstart.nets.layers import MLP, LayerNorm, Linear
+
+__all__ = [
+    "MLP",
+    "CategoricalActor",
+    "Critic",
+    "DeterministicActor",
+    "DiscreteCritic",
+    "Ensemble",
+    "GaussianActor",
+    "GreedyActor",
+    "LayerNorm",
+    "Linear",
+    "Policy",
+    "Scalar",
+    "TanhGaussianActor",
+    "Value",
+    "critic_ensemble",
+    "flatten",
+    "tanh_gaussian_actor",
+    "tanh_normal_log_prob",
+    "tanh_normal_sample",
+]

@@ -1,0 +1,109 @@
+"""Linear layers and perceptrons that state their initialisers."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+Init = Literal["orthogonal", "glorot_uniform", "torch"]
+"""orthogonal: gain sqrt(2) hidden, zero bias. glorot_uniform: zero bias. torch: weight and bias uniform in
++-1/sqrt(inputs), PyTorch's default for linear layers."""
+
+Activation = Literal["relu", "gelu", "tanh"]
+
+ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
+
+
+class Linear(eqx.Module):
+    """x @ weight + bias for x of shape (..., inputs)."""
+
+    weight: jax.Array
+    bias: jax.Array
+
+    def __init__(self, inputs: int, outputs: int, key: jax.Array, init: Init = "orthogonal", gain: float = 1.0):
+        shape = (inputs, outputs)
+        self.bias = jnp.zeros(outputs)
+        if init == "orthogonal":
+            self.weight = jax.nn.initializers.orthogonal(gain)(key, shape)
+        elif init == "glorot_uniform":
+            self.weight = gain * jax.nn.initializers.glorot_uniform()(key, shape)
+        else:
+            limit = gain / math.sqrt(inputs)
+            weight_key, bias_key = jax.random.split(key)
+            self.weight = jax.random.uniform(weight_key, shape, minval=-limit, maxval=limit)
+            self.bias = jax.random.uniform(bias_key, (outputs,), minval=-limit, maxval=limit)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.weight + self.bias
+
+
+class LayerNorm(eqx.Module):
+    """Normalisation over the last axis with learnable scale and offset (Ba et al. 2016)."""
+
+    scale: jax.Array
+    offset: jax.Array
+
+    def __init__(self, size: int):
+        self.scale = jnp.ones(size)
+        self.offset = jnp.zeros(size)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        mean = x.mean(-1, keepdims=True)
+        variance = jnp.square(x - mean).mean(-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-6) * self.scale + self.offset
+
+
+class MLP(eqx.Module):
+    """Hidden layers (linear, optional LayerNorm, activation, optional dropout) and a linear output.
+
+    Maps (..., inputs) to (..., outputs). output_gain scales the initial output weights (for "orthogonal" it is the
+    gain itself), output_bias is the initial value of every output. Dropout acts only when called with a key.
+    """
+
+    hidden: tuple[Linear, ...]
+    norms: tuple[LayerNorm, ...]
+    output: Linear
+    activation: Activation = eqx.field(static=True)
+    dropout: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: tuple[int, ...],
+        outputs: int,
+        key: jax.Array,
+        *,
+        init: Init = "orthogonal",
+        output_gain: float = 1.0,
+        output_bias: float = 0.0,
+        layer_norm: bool = False,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ):
+        keys = jax.random.split(key, len(widths) + 1)
+        sizes = (inputs, *widths)
+        gain = math.sqrt(2.0) if init == "orthogonal" else 1.0
+        self.hidden = tuple(
+            Linear(n, m, k, init, gain) for n, m, k in zip(sizes[:-1], sizes[1:], keys[:-1], strict=True)
+        )
+        self.norms = tuple(LayerNorm(width) for width in widths) if layer_norm else ()
+        output = Linear(sizes[-1], outputs, keys[-1], init, output_gain)
+        self.output = eqx.tree_at(lambda layer: layer.bias, output, output.bias + output_bias)
+        self.activation = activation
+        self.dropout = dropout
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        activate = ACTIVATIONS[self.activation]
+        for i, layer in enumerate(self.hidden):
+            x = layer(x)
+            if self.norms:
+                x = self.norms[i](x)
+            x = activate(x)
+            if self.dropout and key is not None:
+                keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - self.dropout, x.shape)
+                x = jnp.where(keep, x / (1.0 - self.dropout), 0.0)
+        return self.output(x)
