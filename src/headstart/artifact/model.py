@@ -1,0 +1,222 @@
+"""Artifact: a trained model with everything that acting and going on with it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from headstart.algos import registry
+from headstart.artifact.paths import digest, named_leaves
+from headstart.data.normalize import Normalizer
+from headstart.errors import ArtifactError, UsageError
+from headstart.spec import Spec
+from headstart.state import State
+from headstart.train import acting
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Artifact:
+    """S models that one algorithm trained side by side from as many seeds (S = 1 for a single one): its members.
+
+    algorithm:  a dataclass of `headstart.algos`.
+    spec:       what the model sees and does.
+    state:      every leaf has a leading axis S, also where S is 1. Kept as NumPy copies, so that training may donate
+                the state that an artifact was made from.
+    normalizer: between raw observations and actions and those of the algorithm.
+    seeds:      (S,) the training seed of each member.
+    settings:   options of the run that made it (environment, reward scale, phase, ...), plain JSON data.
+    data:       provenance of what it learned from: `Dataset.summary()`, or a list of these.
+    lineage:    what it descends from, oldest first; each entry as `ancestry` gives it.
+    evaluation: scores, plain JSON data, or None.
+    created:    time in UTC, ISO 8601.
+
+    Raises `ArtifactError` where a leaf of the state lacks the leading axis.
+    """
+
+    algorithm: Any
+    spec: Spec
+    state: State
+    normalizer: Normalizer
+    seeds: tuple[int, ...]
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: Any = dataclasses.field(default_factory=dict)
+    lineage: tuple[dict[str, Any], ...] = ()
+    evaluation: dict[str, Any] | None = None
+    created: str = dataclasses.field(default_factory=_now)
+
+    def __post_init__(self):
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        object.__setattr__(self, "lineage", tuple(self.lineage))
+        for name in ("state", "normalizer"):
+            object.__setattr__(self, name, jax.tree.map(np.array, getattr(self, name)))
+        for path, leaf in named_leaves(self.state).items():
+            if leaf.shape[:1] != (self.members,):
+                raise ArtifactError(
+                    f"state: {path} has shape {leaf.shape}, expected a leading axis of {self.members} (one a seed)"
+                )
+
+    # -- what it is -------------------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> int:
+        """S, the number of training seeds."""
+        return len(self.seeds)
+
+    @property
+    def title(self) -> str:
+        """The name a reader expects of its algorithm, such as `calql`."""
+        return registry.title(self.algorithm)
+
+    @property
+    def steps(self) -> int:
+        """Number of updates done."""
+        return int(self.state.step.max())
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """Algorithm, spec and seeds as plain JSON data."""
+        return {
+            "algorithm": registry.to_json(self.algorithm),
+            "spec": self.spec.to_json(),
+            "seeds": list(self.seeds),
+        }
+
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """Everything learned as {part: {key path: array}} with the parts weights, optimizer and normalizer."""
+        state = self.state
+        weights = {"nets": state.nets, "targets": state.targets, "step": state.step}
+        return {
+            "weights": named_leaves(weights),
+            "optimizer": named_leaves(state.opt_state),
+            "normalizer": named_leaves(self.normalizer),
+        }
+
+    @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every part of `arrays` and of `config`."""
+        return {part: digest(arrays) for part, arrays in self.arrays().items()} | {"config": config_digest(self.config)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over weights, normaliser, algorithm, spec and seeds: the same whenever and wherever it is saved."""
+        return model_digest(self.digests)
+
+    def ancestry(self) -> tuple[dict[str, Any], ...]:
+        """The `lineage` of a model that goes on from this one: its own, and an entry for itself."""
+        entry = {
+            "digest": self.digest,
+            "algorithm": self.title,
+            "phase": self.settings.get("phase"),
+            "steps": self.steps,
+            "seeds": list(self.seeds),
+            "created": self.created,
+        }
+        return (*self.lineage, entry)
+
+    def member(self, index: int) -> Artifact:
+        """One member as an artifact of its own, without the scores of all. Raises `UsageError` if out of range."""
+        index = self._member(index)
+        state = jax.tree.map(lambda leaf: leaf[index : index + 1], self.state)
+        return dataclasses.replace(self, state=state, seeds=self.seeds[index : index + 1], evaluation=None)
+
+    # -- acting -----------------------------------------------------------------------------------------------
+
+    def policy(self, observation: Any, key: Any = None, context: Any = None, member: int = 0) -> np.ndarray:
+        """The action of one member for a raw observation, in the environment's units.
+
+        observation: as the environment gives it, or with one leading axis for many; a dict where it has names. The
+        action has the same leading axis. key: a PRNG key samples, None takes the most likely action. context: (c,),
+        or with the same leading axis.
+
+        Raises `UsageError` that names expected and found shapes.
+        """
+        name, part = self.spec.observation[0]
+        first = observation.get(name, ()) if isinstance(observation, dict) else observation
+        many = np.ndim(first) > len(part.shape)
+        axes = (None,) if many else ()
+        observation = acting.with_axes(self.spec, observation, axes)
+        context = self._context(context, axes)
+        if not many:
+            observation, context = jax.tree.map(lambda x: x[None], (observation, context))
+        action = acting.act_one(
+            self._policies, self._member(member), self._normalizer, observation, key=key, context=context
+        )
+        return np.asarray(action if many else action[0])
+
+    def act(self, observations: Any, keys: Any = None, context: Any = None) -> np.ndarray:
+        """Actions of all members side by side: raw observations (S, n, *shape) to raw actions (S, n, *action shape).
+
+        keys: (S,) PRNG keys that sample, or None for the most likely actions. context: (S, n, c).
+
+        Raises `UsageError` that names expected and found shapes.
+        """
+        observations = acting.with_axes(self.spec, observations, (self.members, None))
+        context = self._context(context, (self.members, None))
+        if keys is not None and keys.shape[:1] != (self.members,):
+            raise UsageError(f"keys have shape {keys.shape}, expected ({self.members},): one for each member")
+        return np.asarray(acting.act(self._policies, self._normalizer, observations, keys=keys, context=context))
+
+    @functools.cached_property
+    def _policies(self) -> Any:
+        return acting.policies(self.algorithm, self.state)
+
+    @functools.cached_property
+    def _normalizer(self) -> Normalizer:
+        return jax.device_put(self.normalizer)
+
+    def _context(self, context: Any, axes: tuple[int | None, ...]) -> Any:
+        part = self.spec.context
+        if part is None and context is not None:
+            raise UsageError("this model takes no context")
+        if part is not None and context is None:
+            raise UsageError(f"this model needs a context of {part.describe()}")
+        return None if part is None else acting.as_part("context", part, context, axes)
+
+    def _member(self, index: int) -> int:
+        if not 0 <= index < self.members:
+            raise UsageError(f"member {index} does not exist; this artifact has members 0 to {self.members - 1}")
+        return index
+
+    # -- on disk ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the folder `path`, whole or not at all; see `format.py` for what is in it.
+
+        Raises `UsageError` where something is there already (with `overwrite`, where it is no artifact), and
+        `ArtifactError` where it cannot be written; an older artifact then stays as it was.
+        """
+        from headstart.artifact.format import save
+
+        return save(self, path, overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Artifact:
+        """The artifact in a folder, or in the folder of a run that made one.
+
+        Raises `ArtifactError` that names the file and key path where it is absent, damaged, of a newer format, or
+        does not act as it did when it was saved.
+        """
+        from headstart.artifact.format import load
+
+        return load(path)
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def model_digest(digests: dict[str, str]) -> str:
+    parts = ("config", "weights", "normalizer")
+    return hashlib.sha256("\n".join(digests[part] for part in parts).encode()).hexdigest()

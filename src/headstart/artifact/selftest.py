@@ -1,0 +1,84 @@
+"""Examples of how a model acts, kept with it and replayed when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from headstart.artifact.model import Artifact
+from headstart.data.columns import map_arrays, named_arrays
+from headstart.data.files import read_npz
+from headstart.data.normalize import Normalizer
+from headstart.errors import ArtifactError, DataError, HeadstartError
+from headstart.spec import ArraySpec, Spec
+
+EXAMPLES = 16
+TOLERANCE = 1e-3
+"""Largest difference of a replayed action, relative to half the range of actions; other machines round differently."""
+
+
+def examples(spec: Spec, normalizer: Normalizer) -> dict[str, np.ndarray]:
+    """Raw observations (n, *shape), and contexts (n, c), like those that the model was made for."""
+    rng = np.random.default_rng(0)
+    means = dict(named_arrays(normalizer.observation_mean, "")) if normalizer.observation_mean is not None else {}
+    stds = dict(named_arrays(normalizer.observation_std, "")) if normalizer.observation_std is not None else {}
+
+    def draw(part: ArraySpec, name: str) -> np.ndarray:
+        shape = (EXAMPLES, *part.shape)
+        if part.dtype == "uint8":
+            return rng.integers(0, 256, shape).astype(np.uint8)
+        if part.discrete:
+            return rng.integers(0, part.categories, shape).astype(part.dtype)
+        if name in means:
+            return (means[name] + stds[name] * rng.normal(size=shape)).astype(part.dtype)
+        if part.low is not None:
+            low, high = (np.reshape(bound, part.shape) for bound in (part.low, part.high))
+            return rng.uniform(low, high, shape).astype(part.dtype)
+        return rng.normal(size=shape).astype(part.dtype)
+
+    drawn = {
+        f"observation/{name}" if name else "observation": draw(part, f"/{name}" if name else "")
+        for name, part in spec.observation
+    }
+    if spec.context is not None:
+        drawn["context"] = draw(spec.context, "context")
+    return drawn
+
+
+def replay(artifact: Artifact, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """The most likely actions (S, n, ...) of all members for the same columns of examples."""
+    named = {name.partition("/")[2]: column for name, column in columns.items() if name.startswith("observation")}
+    observations = named.get("", named)
+
+    def repeat(column: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(column, (artifact.members, *column.shape))
+
+    context = repeat(columns["context"]) if "context" in columns else None
+    return artifact.act(map_arrays(repeat, observations), context=context)
+
+
+def check(artifact: Artifact, file: Path) -> None:
+    """Raise `ArtifactError` unless the policies act as they did when the artifact was written."""
+    try:
+        columns = read_npz(file)
+        actions = replay(artifact, columns)
+    except DataError as error:
+        raise ArtifactError(f"{error}; the artifact is not whole") from error
+    except HeadstartError as error:
+        raise ArtifactError(f"{file} does not fit the model: {error}") from error
+    expected = columns.get("action")
+    if expected is None or expected.shape != actions.shape:
+        found = "nothing" if expected is None else f"shape {expected.shape}"
+        raise ArtifactError(f"{file}: expected actions of shape {actions.shape}, found {found}")
+    if artifact.spec.action.discrete:
+        # Ties may fall differently on another machine, but not often.
+        passed = (actions == expected).mean() >= 0.75
+    else:
+        difference = np.abs(actions - expected) / artifact.normalizer.action_scale
+        passed = bool((difference <= TOLERANCE).all())
+    if not passed:
+        raise ArtifactError(
+            f"{file}: the model does not act as it did when it was written (headstart has changed, or the file is "
+            "damaged); load it with the version named in artifact.json"
+        )

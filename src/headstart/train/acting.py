@@ -1,0 +1,86 @@
+"""Policies of several members side by side: raw observations in, raw actions out."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from headstart.data.normalize import Normalizer
+from headstart.errors import UsageError
+from headstart.spec import ArraySpec, Spec
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def policies(algorithm: Any, state: Any) -> Any:
+    """The policies of a state whose leaves have a leading axis S of members: one pytree with the same axis."""
+    return jax.vmap(algorithm.policy)(state)
+
+
+@jax.jit
+def act(policies: Any, normalizer: Normalizer, observations: Any, keys: Any = None, context: Any = None) -> Any:
+    """Actions (S, n, *action shape) of S members for observations (S, n, *shape), both in the environment's units.
+
+    keys: (S,) PRNG keys, one a member; None takes the most likely actions. context: (S, n, c) or None.
+    """
+    return jax.vmap(_act, in_axes=(0, None, 0, 0, 0))(policies, normalizer, observations, keys, context)
+
+
+@jax.jit
+def act_one(
+    policies: Any, member: Any, normalizer: Normalizer, observations: Any, key: Any = None, context: Any = None
+) -> Any:
+    """Actions (n, *action shape) of one member for observations (n, *shape); otherwise like `act`."""
+    policy = jax.tree.map(lambda leaf: leaf[member], policies)
+    return _act(policy, normalizer, observations, key, context)
+
+
+def _act(policy: Any, normalizer: Normalizer, observations: Any, key: Any, context: Any) -> Any:
+    # Full precision, so that a policy does the same on every machine; its cost beside training is small.
+    with jax.default_matmul_precision("highest"):
+        action = policy(normalizer.observation(observations), key=key, context=context)
+    return normalizer.raw_action(action)
+
+
+def with_axes(spec: Spec, observation: Any, axes: tuple[int | None, ...]) -> Any:
+    """The observation as arrays of the spec's types.
+
+    axes: the leading axes that must stand before an observation's own; None fits any size.
+    Raises `UsageError` that names expected and found where names, shapes or types do not fit.
+    """
+    parts = dict(spec.observation)
+    plain = list(parts) == [""]
+    if plain == isinstance(observation, dict):
+        expected = "one array" if plain else f"a dict of {', '.join(parts)}"
+        raise UsageError(f"expected observations as {expected}, found {_kind(observation)}")
+    if plain:
+        return as_part("observation", parts[""], observation, axes)
+    if observation.keys() != parts.keys():
+        raise UsageError(f"expected observations {', '.join(parts)}; found {', '.join(sorted(observation))}")
+    return {name: as_part(f"observation {name!r}", parts[name], observation[name], axes) for name in parts}
+
+
+def as_part(label: str, part: ArraySpec, array: Any, axes: tuple[int | None, ...]) -> Any:
+    """One array of its spec's type with the given leading axes. Raises `UsageError` where it does not fit."""
+    if not hasattr(array, "shape"):
+        array = np.asarray(array)
+    leading = len(axes)
+    fits = array.ndim == leading + len(part.shape) and array.shape[leading:] == part.shape
+    if not fits or any(axis not in (None, size) for axis, size in zip(axes, array.shape, strict=False)):
+        names = iter("nmkl")
+        expected = ", ".join([*(next(names) if axis is None else str(axis) for axis in axes), *map(str, part.shape)])
+        comma = "," if leading + len(part.shape) == 1 else ""
+        raise UsageError(f"{label} has shape {tuple(array.shape)}, expected ({expected}{comma})")
+    if part.dtype == "uint8" and array.dtype != np.uint8:
+        raise UsageError(f"{label} holds {array.dtype}, expected uint8 (pixels from 0 to 255)")
+    if array.dtype.kind not in "biuf":
+        raise UsageError(f"{label} holds {array.dtype}, expected numbers")
+    return array.astype(part.dtype)
+
+
+def _kind(observation: Any) -> str:
+    if isinstance(observation, dict):
+        return f"a dict of {', '.join(map(str, observation))}"
+    return "one array"
