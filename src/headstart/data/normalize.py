@@ -46,6 +46,28 @@ class Normalizer:
         mean = jax.tree.map(_mean, data.observations)
         return cls(mean, jax.tree.map(_std, data.observations, mean), center, scale)
 
+    def extended(self, data: Dataset, weight: float) -> Normalizer:
+        """Statistics of the old data and `data` together; weight: rows of the old data. Actions stay as they are."""
+        if self.observation_mean is None:
+            return self
+        share = len(data) / (len(data) + weight)
+        new = Normalizer.of(data.spec, data)
+
+        def mean(old, new):
+            return ((1.0 - share) * old + share * new).astype(np.float32)
+
+        def std(old_mean, old_std, new_mean, new_std):
+            within = (1.0 - share) * np.square(old_std) + share * np.square(new_std)
+            return np.sqrt(within + share * (1.0 - share) * np.square(new_mean - old_mean)).astype(np.float32)
+
+        return dataclasses.replace(
+            self,
+            observation_mean=jax.tree.map(mean, self.observation_mean, new.observation_mean),
+            observation_std=jax.tree.map(
+                std, self.observation_mean, self.observation_std, new.observation_mean, new.observation_std
+            ),
+        )
+
     def observation(self, observation: Any) -> Any:
         """What algorithms see of a batch of observations."""
         if self.observation_mean is None:

@@ -37,6 +37,10 @@ class Table:
     def nbytes(self) -> int:
         return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
 
+    def remaining(self, rows: Any) -> Any:
+        """Steps from each row to its episode's end."""
+        return self.episode_end[rows] - rows
+
     def successor(self, rows: Any, steps: Any) -> Any:
         """The row `steps` further on in the same episode."""
         return rows + steps
@@ -73,17 +77,16 @@ def table(data: Dataset, view: View) -> Table:
 
 def gather(table: Any, rows: Any, view: View, normalizer: Normalizer) -> Batch:
     """The normalised batch of a table's rows (B,): the same arithmetic for NumPy and, under `jit`, for JAX arrays."""
-    remaining = table.episode_end[rows] - rows
+    remaining = table.remaining(rows)
     reward, discount, ahead = None, None, 1
     if view.rewards:
         reward, discount, ahead = _n_step(table, rows, remaining, view)
     after = table.successor(rows, ahead)
     next_action = None
     if view.next_action:
-        # At an episode's end there is no next action; what stands here is multiplied by a zero discount, or, after a
-        # cut-off, the last action is the best guess.
-        last = table.episode_end[rows] == after
-        at = table.successor(rows, ahead - 1 * last)
+        # At an episode's end there is no next action: what stands here then is multiplied by a zero discount or, after
+        # a cut-off, the last action is the best guess.
+        at = table.successor(rows, ahead - 1 * (remaining == ahead))
         next_action = normalizer.action(table.actions[at])
     return Batch(
         observation=normalizer.observation(jax.tree.map(lambda column: column[rows], table.observations)),
@@ -110,4 +113,4 @@ def _n_step(table: Any, rows: Any, remaining: Any, view: View) -> tuple[Any, Any
         ended = ended | (inside & table.terminations[at])
         total_factor = total_factor * (1 + inside * (factor - 1))
         ahead = ahead + inside
-    return reward, total_factor * (1 - ended), ahead
+    return reward, total_factor * ~ended, ahead

@@ -76,22 +76,22 @@ class Lanes:
 
         Raises `TrainingError` for actions that are NaN or infinite.
         """
+        return [(int(lane), *self.step_lane(lane, actions[lane])) for lane in np.flatnonzero(self.running)]
+
+    def step_lane(self, lane: int, action: np.ndarray) -> tuple[float, bool, bool | None]:
+        """Step one running lane; (reward, terminated, success). Raises as `step`."""
         from headstart.envs.wrappers import success_in
 
-        steps = []
-        for lane in np.flatnonzero(self.running):
-            action = actions[lane]
-            if not np.isfinite(action).all():
-                raise TrainingError(
-                    f"{self.name}: the policy's action is not finite in step {self.elapsed[lane]} "
-                    f"of the episode with seed {self.seeds[lane]}"
-                )
-            observation, reward, terminated, truncated, info = self.envs[lane].step(action)
-            self._observations[lane], self.infos[lane] = observation, info
-            self.elapsed[lane] += 1
-            self.running[lane] = not (terminated or truncated)
-            steps.append((int(lane), float(reward), bool(terminated), success_in(info)))
-        return steps
+        if not np.isfinite(action).all():
+            raise TrainingError(
+                f"{self.name}: the policy's action is not finite in step {self.elapsed[lane]} "
+                f"of the episode with seed {self.seeds[lane]}"
+            )
+        observation, reward, terminated, truncated, info = self.envs[lane].step(action)
+        self._observations[lane], self.infos[lane] = observation, info
+        self.elapsed[lane] += 1
+        self.running[lane] = not (terminated or truncated)
+        return float(reward), bool(terminated), success_in(info)
 
 
 @dataclasses.dataclass

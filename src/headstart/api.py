@@ -1,0 +1,412 @@
+"""The verbs: load, pretrain, finetune, evaluate. The one place that assembles data, algorithm, loop and artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from headstart import config
+from headstart.algos import registry
+from headstart.artifact import Artifact, transfer
+from headstart.data import sources, transform
+from headstart.data.dataset import Dataset
+from headstart.data.normalize import Normalizer
+from headstart.data.views import table
+from headstart.envs import factory
+from headstart.envs.lanes import Lanes
+from headstart.errors import UsageError, unknown
+from headstart.spec import Spec
+from headstart.train import acting, offline, online
+from headstart.train.evaluate import Episode, interval
+from headstart.train.evaluate import evaluate as run_episodes
+from headstart.train.run import Run
+
+EVALUATION_LANES = 10
+"""Environments in which a policy is evaluated side by side."""
+
+
+def load(source: str | Dataset) -> Dataset:
+    """The data of a source such as "minari:D4RL/door/human-v2"; see `headstart.data.sources.load`."""
+    return source if isinstance(source, Dataset) else sources.load(source)
+
+
+def pretrain(
+    algorithm: Any,
+    data: Dataset | str,
+    *,
+    steps: int,
+    out: str | Path | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    env: str | None = None,
+    eval_episodes: int = 20,
+    normalize: bool = False,
+    reward_scale: float = 1.0,
+    reward_shift: float = 0.0,
+    resume: bool = False,
+    **options: Any,
+) -> Artifact:
+    """Train on data that does not grow.
+
+    algorithm: an algorithm such as `CalQL(weight=1.0)`, or its name. data: a data set or a source.
+    steps: gradient steps. out: run directory (None: nothing is written). seeds: training seeds side by side,
+    numbered from `seed`. env: where to evaluate (None: not). normalize: standardise observations by the data.
+    reward_scale, reward_shift: rewards become scale * reward + shift. resume: go on with the run in `out`, or return its
+    artifact where it is complete. options: fields of `OfflineOptions`.
+
+    Raises `UsageError` for what does not fit together, `DataError` for data that holds NaN, `TrainingError` for a loss
+    that is not finite.
+
+    >>> import headstart as hs
+    >>> data = hs.load("minari:D4RL/door/human-v2")             # doctest: +SKIP
+    >>> model = hs.pretrain(hs.CalQL(), data, steps=20_000)     # doctest: +SKIP
+    """
+    algorithm = _algorithm(algorithm)
+    options = _options(offline.OfflineOptions, steps, options)
+    if (finished := _finished(out, resume)) is not None:
+        return finished
+    data = _prepared(load(data), reward_scale, reward_shift)
+    spec = data.spec
+    if env is not None:
+        spec.require(factory.spec(env), data.provenance.source, env)
+        # The environment knows the bounds of actions; the data shows only those that were taken.
+        spec = dataclasses.replace(spec, action=factory.spec(env).action)
+    members = _seeds(seed, seeds)
+    rows = table(data, algorithm.view())
+    normalizer = Normalizer.of(spec, data if normalize else None)
+    settings = {
+        "env": env, "reward_scale": reward_scale, "reward_shift": reward_shift, "normalize": normalize,
+        "eval_episodes": eval_episodes,
+    }  # fmt: skip
+    phase = _Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data)
+    keys, init_keys = phase.keys()
+    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, spec)))(init_keys)
+    with phase.run(out, resume) as run:
+        states = offline.train(
+            algorithm, states, keys, rows, normalizer, options, run.run, members, evaluate=run.evaluate
+        )
+        return run.finish(states)
+
+
+def finetune(
+    artifact: Artifact | str | Path | None,
+    *,
+    steps: int,
+    env: str | None = None,
+    data: Dataset | str | None = None,
+    algorithm: Any = None,
+    components: Mapping[str, str] | None = None,
+    freeze: Collection[str] = (),
+    out: str | Path | None = None,
+    seeds: int | None = None,
+    seed: int = 0,
+    eval_env: str | None = None,
+    eval_episodes: int = 20,
+    normalizer: Literal["keep", "extend"] = "keep",
+    reward_scale: float | None = None,
+    reward_shift: float | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Artifact:
+    """Adapt an artifact to a task: online in `env` (mixed with `data` where given), or on `data` alone.
+
+    artifact: an artifact, its folder or its run's; None: from scratch (then `algorithm` is needed).
+    steps: environment steps of each seed online, gradient steps otherwise.
+    algorithm: another algorithm to go on with; components of the same name and shape are carried over. `BC` on data is
+    supervised finetuning, any other offline RL. components: {component here: component of the artifact}, where names
+    differ. freeze: components that stay as they are. seeds: training seeds, by default those of the artifact.
+    eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
+    them by those of `data`. reward_scale, reward_shift: by default those of the artifact.
+    options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and unused.
+
+    Raises `UsageError` for what does not fit together.
+    """
+    if env is None and data is None:
+        raise UsageError("finetuning needs an environment (env) for online learning, or data, or both")
+    source = artifact if isinstance(artifact, Artifact | None) else Artifact.load(artifact)
+    if source is None and algorithm is None:
+        raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
+    algorithm = source.algorithm if algorithm is None else _algorithm(algorithm)
+    kind = offline.OfflineOptions if env is None else online.OnlineOptions
+    options = _options(kind, steps, options)
+    if (finished := _finished(out, resume)) is not None:
+        return finished
+
+    inherited = {} if source is None else source.settings
+    reward_scale = inherited.get("reward_scale", 1.0) if reward_scale is None else reward_scale
+    reward_shift = inherited.get("reward_shift", 0.0) if reward_shift is None else reward_shift
+    data = None if data is None else _prepared(load(data), reward_scale, reward_shift)
+    spec = _common_spec(source, data, env)
+    if normalizer not in ("keep", "extend"):
+        raise unknown("normalizer", normalizer, ("keep", "extend"))
+    statistics = Normalizer.of(spec) if source is None else source.normalizer
+    if normalizer == "extend":
+        if source is None or data is None:
+            raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
+        statistics = statistics.extended(data, source.data.get("steps", 0) + source.data.get("episodes", 0))
+    count = seeds or (1 if source is None else len(source.seeds))
+    members = source.seeds if source is not None and len(source.seeds) == count else _seeds(seed, count)
+
+    settings = {
+        "env": env or eval_env, "reward_scale": reward_scale, "reward_shift": reward_shift, "freeze": sorted(freeze),
+        "components": dict(components or {}), "normalizer": normalizer, "eval_episodes": eval_episodes,
+    }  # fmt: skip
+    phase = _Phase(
+        "online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data
+    )
+    keys, init_keys = phase.keys()
+    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, spec)))(init_keys)
+    _require_components(states, freeze)
+    if source is not None:
+        states, report = transfer(source, algorithm, spec, states, components)
+        print(report.describe(), file=sys.stderr)
+    rows = None if data is None else table(data, algorithm.view())
+    with phase.run(out, resume) as run:
+        if env is None:
+            states = offline.train(
+                algorithm, states, keys, rows, statistics, options, run.run, members, "adapt", freeze, run.evaluate
+            )
+        else:
+            lowest = float(rows.rewards[data.transitions].min()) if rows is not None and rows.rewards is not None else 0.0
+            states = online.train(
+                algorithm, states, keys, env, spec, statistics, options, run.run, members, rows,
+                reward_scale, reward_shift, lowest, freeze, run.evaluate,
+            )  # fmt: skip
+        return run.finish(states)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Episodes of every training seed, and their means with 95% bootstrap intervals (mean, low, high).
+
+    returns: undiscounted. success: share of episodes that solved the task, None where the environment never says.
+    """
+
+    env: str
+    seeds: tuple[int, ...]
+    episodes: list[list[Episode]]
+
+    @property
+    def returns(self) -> tuple[float, float, float]:
+        return interval([[episode.return_ for episode in member] for member in self.episodes])
+
+    @property
+    def success(self) -> tuple[float, float, float] | None:
+        solved = [[episode.success for episode in member] for member in self.episodes]
+        if any(value is None for member in solved for value in member):
+            return None
+        return interval(np.asarray(solved, float))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "env": self.env,
+            "seeds": list(self.seeds),
+            "returns": list(self.returns),
+            "success": None if self.success is None else list(self.success),
+            "episodes": [[episode.to_json() for episode in member] for member in self.episodes],
+        }
+
+    def describe(self) -> str:
+        """Short text: `return -63.2 [-70.1, -55.0], success 57% [43, 71] (50 episodes x 3 seeds)`."""
+        mean, low, high = self.returns
+        text = f"return {mean:.4g} [{low:.4g}, {high:.4g}]"
+        if self.success is not None:
+            mean, low, high = (100.0 * value for value in self.success)
+            text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
+        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seeds)"
+
+
+def evaluate(
+    artifact: Artifact | str | Path, *, env: str | None = None, episodes: int = 100, seed: int = 0, sample: bool = False
+) -> Evaluation:
+    """Play episodes with every training seed's policy of an artifact.
+
+    env: by default the one the artifact was trained or evaluated in. seed: of the first episode; the others count on.
+    sample: draw actions instead of taking the most likely ones.
+    """
+    artifact = artifact if isinstance(artifact, Artifact) else Artifact.load(artifact)
+    env = env or artifact.settings.get("env")
+    if env is None:
+        raise UsageError("the artifact names no environment; say which one (env)")
+    artifact.spec.require(factory.spec(env), "the artifact", env)
+    act = _acting(artifact, seed if sample else None)
+    count = len(artifact.seeds)
+    return Evaluation(
+        env, artifact.seeds, run_episodes(act, env, episodes=episodes, seed=seed, members=count, lanes=EVALUATION_LANES)
+    )
+
+
+def _acting(artifact: Artifact, seed: int | None) -> Callable[[Any], np.ndarray]:
+    if seed is None:
+        return artifact.act
+    key, calls = jax.random.key(seed), iter(range(sys.maxsize))
+
+    def act(observations: Any) -> np.ndarray:
+        return artifact.act(observations, keys=jax.random.split(jax.random.fold_in(key, next(calls)), artifact.members))
+
+    return act
+
+
+# -- assembly -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Phase:
+    """One stretch of training: all that decides it."""
+
+    name: str
+    algorithm: Any
+    spec: Spec
+    normalizer: Normalizer
+    seeds: tuple[int, ...]
+    settings: dict[str, Any]
+    options: Any
+    source: Artifact | None
+    data: Dataset | None
+
+    @property
+    def lineage(self) -> tuple[dict[str, Any], ...]:
+        """The source and its ancestors, oldest first."""
+        return () if self.source is None else self.source.ancestry()
+
+    def keys(self) -> tuple[jax.Array, jax.Array]:
+        """(S,) keys of training and of initialisation; those of successive phases differ."""
+        drawn = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(jax.random.key(seed), len(self.lineage))))(
+            np.asarray(self.seeds, np.uint32)
+        )
+        return drawn[:, 0], drawn[:, 1]
+
+    def run(self, out: str | Path | None, resume: bool) -> _Running:
+        described = {
+            "phase": self.name,
+            "algorithm": registry.to_json(self.algorithm),
+            "options": config.to_json(self.options),
+            "settings": self.settings,
+            "seeds": list(self.seeds),
+            "data": None if self.data is None else self.data.summary(),
+            "source": None if self.source is None else self.source.digest,
+        }
+        return _Running(self, Run(out, described, resume))
+
+
+class _Running:
+    """A phase that is being run: its evaluations, its files, and the artifact at its end."""
+
+    def __init__(self, phase: _Phase, run: Run):
+        self.phase, self.run = phase, run
+        self.latest: Evaluation | None = None
+        self._lanes: Lanes | None = None
+
+    def __enter__(self) -> _Running:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._lanes is not None:
+            self._lanes.close()
+
+    @property
+    def evaluate(self) -> Callable[[Any, int], None] | None:
+        episodes = self.phase.settings["eval_episodes"]
+        return self._evaluate if self.phase.settings["env"] and episodes else None
+
+    def _evaluate(self, states: Any, step: int) -> None:
+        phase = self.phase
+        env, episodes, count = phase.settings["env"], phase.settings["eval_episodes"], len(phase.seeds)
+        if self._lanes is None:
+            self._lanes = Lanes(env, count * min(EVALUATION_LANES, episodes))
+        # Start states that training never sees: those of a seed far from the small numbers that users choose.
+        policies = acting.policies(phase.algorithm, states)
+        played = run_episodes(
+            lambda observations: acting.act(policies, phase.normalizer, observations),
+            self._lanes, episodes=episodes, seed=1_000_000, members=count,
+        )  # fmt: skip
+        self.latest = Evaluation(env, phase.seeds, played)
+        self.run.write(
+            "episodes",
+            [
+                {"phase": phase.name, "step": step, "training_seed": seed, **episode.to_json()}
+                for seed, member in zip(phase.seeds, played, strict=True)
+                for episode in member
+            ],
+        )
+
+    def artifact(self, states: Any) -> Artifact:
+        phase = self.phase
+        return Artifact(
+            algorithm=phase.algorithm,
+            spec=phase.spec,
+            state=states,
+            normalizer=phase.normalizer,
+            seeds=phase.seeds,
+            settings=phase.settings | {"phase": phase.name, "steps": phase.options.steps},
+            data=phase.data.summary() if phase.data is not None else {},
+            lineage=phase.lineage,
+            evaluation=None if self.latest is None else self.latest.to_json(),
+        )
+
+    def finish(self, states: Any) -> Artifact:
+        """The artifact; it is written before the checkpoints that led to it go."""
+        artifact = self.artifact(states)
+        if self.run.folder is not None:
+            self.run.close()
+            artifact.save(self.run.folder / "artifact", overwrite=True)
+            self.run.drop_checkpoints()
+        return artifact
+
+
+def _algorithm(algorithm: Any) -> Any:
+    if isinstance(algorithm, str):
+        return registry.algorithm(algorithm)
+    registry.name_of(algorithm)
+    return algorithm
+
+
+def _options(kind: type, steps: int, options: dict[str, Any]) -> Any:
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, found {steps}")
+    return config.replace(kind(), steps=steps, **options)
+
+
+def _seeds(first: int, count: int) -> tuple[int, ...]:
+    if count < 1 or first < 0:
+        raise UsageError(f"expected at least one training seed from 0 on, found {count} from {first}")
+    return tuple(range(first, first + count))
+
+
+def _finished(out: str | Path | None, resume: bool) -> Artifact | None:
+    """The artifact of a run that is complete already."""
+    if resume and out is not None and (Path(out) / "artifact").exists():
+        return Artifact.load(Path(out) / "artifact")
+    return None
+
+
+def _prepared(data: Dataset, scale: float, shift: float) -> Dataset:
+    data.require_finite()
+    return data if (scale, shift) == (1.0, 0.0) else transform.scale_rewards(data, scale, shift)
+
+
+def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None) -> Spec:
+    """The spec to go on with: the artifact's, else the environment's, else the data's; all must agree."""
+    sides = []
+    if source is not None:
+        sides.append((source.spec, "the artifact"))
+    if env is not None:
+        sides.append((factory.spec(env), env))
+    if data is not None:
+        sides.append((data.spec, data.provenance.source))
+    (spec, name), *others = sides
+    for other, other_name in others:
+        spec.require(other, name, other_name)
+    return spec
+
+
+def _require_components(states: Any, names: Collection[str]) -> None:
+    for name in names:
+        if name not in states.nets:
+            raise unknown("component to freeze", name, states.nets)

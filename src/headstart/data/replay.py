@@ -1,0 +1,244 @@
+"""The replay buffer of online training, and how offline and online rows are mixed into batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import accumulate
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from headstart.algorithm import View
+from headstart.batch import Batch
+from headstart.data import index
+from headstart.data.normalize import Normalizer
+from headstart.data.returns import pessimistic_tail
+from headstart.data.views import Table, gather
+from headstart.spec import Spec
+
+
+class Replay:
+    """A ring buffer with the columns of a `Dataset`: one row per time step, final observations included.
+
+    Every lane (an environment that plays one episode after the other) has a ring of its own, so that a row's successor
+    is the next row of its ring. Rows count up for ever in each lane; `transitions` are those with a successor that
+    are still there. An episode that is still running counts as cut off at the present: its returns-to-go end in the
+    pessimistic tail and grow truer with every `settle`.
+
+    It reads like a `Table` (`gather` takes either), except that rows are given as (lane, count) pairs packed into
+    one integer, lane * capacity + count % capacity.
+    """
+
+    def __init__(self, spec: Spec, lanes: int, capacity: int, discount: float, lowest_reward: float = 0.0):
+        """capacity: rows of each lane. lowest_reward: of the offline data, for the pessimistic tail."""
+        self.capacity, self.discount, self.lowest_reward = capacity, discount, lowest_reward
+        rows = lanes * capacity
+        named = {name: np.zeros((rows, *part.shape), part.dtype) for name, part in spec.observation}
+        self.observations = named[""] if list(named) == [""] else named
+        self.actions = np.zeros((rows, *spec.action.shape), spec.action.dtype)
+        self.rewards = np.zeros(rows, np.float32)
+        self.terminations = np.zeros(rows, bool)
+        self.mc_returns = np.zeros(rows, np.float32)
+        self._end = np.zeros(rows, np.int64)
+        self._transitions = np.zeros((lanes, capacity), np.int64)
+        self._head = np.zeros(lanes, np.int64)  # rows written
+        self._start = np.zeros(lanes, np.int64)  # first row of the present episode
+        self._oldest = np.zeros(lanes, np.int64)  # transitions dropped
+        self._newest = np.zeros(lanes, np.int64)  # transitions written
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def start(self, lane: int, observation: Any) -> None:
+        """Begin an episode."""
+        self._start[lane] = self._head[lane]
+        self._write(lane, observation)
+
+    def add(self, lane: int, action: Any, reward: float, terminated: bool, observation: Any) -> None:
+        """One step of the present episode and the observation that it led to."""
+        count = self._head[lane] - 1
+        row = self._row(lane, count)
+        self.actions[row], self.rewards[row], self.terminations[row] = action, reward, terminated
+        self.lowest_reward = min(self.lowest_reward, float(reward))
+        self._transitions[lane, self._newest[lane] % self.capacity] = count
+        self._newest[lane] += 1
+        self._write(lane, observation)
+
+    def settle(self, lane: int) -> None:
+        """Bring ends and returns-to-go of the present episode up to date; needed before rows are drawn."""
+        last = self._head[lane] - 1
+        first = max(self._start[lane], self._head[lane] - self.capacity)
+        rows = self._row(lane, np.arange(first, last + 1))
+        self._end[rows] = last
+        if last == first:
+            return
+        terminated = self.terminations[rows[-2]]
+        tail = 0.0 if terminated else pessimistic_tail(self.lowest_reward, self.discount)
+        backwards = accumulate(
+            self.rewards[rows[:-1]][::-1].tolist(), lambda after, reward: reward + self.discount * after, initial=tail
+        )
+        self.mc_returns[rows] = list(backwards)[::-1]
+
+    def _write(self, lane: int, observation: Any) -> None:
+        head = self._head[lane]
+        row = self._row(lane, head)
+        if isinstance(self.observations, dict):
+            for name, column in self.observations.items():
+                column[row] = observation[name]
+        else:
+            self.observations[row] = observation
+        self.terminations[row] = False
+        self._head[lane] = head + 1
+        # A transition whose row has just been written over is gone.
+        oldest = self._oldest[lane]
+        if oldest < self._newest[lane] and self._transitions[lane, oldest % self.capacity] <= head - self.capacity:
+            self._oldest[lane] = oldest + 1
+
+    def _row(self, lane: int, count: Any) -> Any:
+        return lane * self.capacity + count % self.capacity
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of transitions."""
+        return int((self._newest - self._oldest).sum())
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """The rows of transitions number 0 <= position < len(self), lane by lane, oldest first."""
+        ends = np.cumsum(self._newest - self._oldest)
+        lane = np.searchsorted(ends, positions, side="right")
+        offset = positions - np.concatenate([[0], ends[:-1]])[lane]
+        count = self._transitions[lane, (self._oldest[lane] + offset) % self.capacity]
+        return lane * self.capacity + count % self.capacity
+
+    def remaining(self, rows: np.ndarray) -> np.ndarray:
+        """Steps from each row to its episode's end."""
+        return (self._end[rows] - rows % self.capacity) % self.capacity
+
+    def successor(self, rows: np.ndarray, steps: Any) -> np.ndarray:
+        """The row `steps` further on in the same episode."""
+        lane = rows // self.capacity
+        return lane * self.capacity + (rows + steps) % self.capacity
+
+    def latest(self, lane: int) -> Any:
+        """The newest observation of a lane."""
+        row = self._row(lane, self._head[lane] - 1)
+        return jax.tree.map(lambda column: column[row], self.observations)
+
+    # -- keeping ----------------------------------------------------------------------------------------------
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything that `from_arrays` needs; rows that were never written are left out."""
+        used = int(min(self._head.max(initial=0), self.capacity))
+        lanes = len(self._head)
+
+        def cut(column: np.ndarray) -> np.ndarray:
+            return np.ascontiguousarray(column.reshape(lanes, self.capacity, *column.shape[1:])[:, :used])
+
+        arrays = {name: cut(column) for name, column in self._columns()}
+        arrays |= {
+            "transitions": self._transitions[:, :used].copy(),
+            "counters": np.stack([self._head, self._start, self._oldest, self._newest]),
+            "lowest_reward": np.float64(self.lowest_reward),
+        }
+        return arrays
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """The inverse of `to_arrays`, into a buffer of the same shape."""
+        lanes = len(self._head)
+        for name, column in self._columns():
+            used = arrays[name].shape[1]
+            column.reshape(lanes, self.capacity, *column.shape[1:])[:, :used] = arrays[name]
+        self._transitions[:, : arrays["transitions"].shape[1]] = arrays["transitions"]
+        self._head, self._start, self._oldest, self._newest = (row.copy() for row in np.asarray(arrays["counters"]))
+        self.lowest_reward = float(arrays["lowest_reward"])
+
+    def _columns(self) -> list[tuple[str, np.ndarray]]:
+        observations = self.observations if isinstance(self.observations, dict) else {"": self.observations}
+        named = [(f"observations:{name}", column) for name, column in observations.items()]
+        names = ("actions", "rewards", "terminations", "mc_returns", "_end")
+        return named + [(name.strip("_"), getattr(self, name)) for name in names]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """How offline and online rows share a batch.
+
+    kind: share: a fixed part of every batch is offline. append: one pool of all rows, drawn uniformly.
+    share, final_share: the offline part at the start and at the end of the run, linear between (share only).
+    """
+
+    kind: Literal["share", "append"] = "share"
+    share: float = 0.5
+    final_share: float | None = None
+
+    def offline_rows(self, batch_size: int, progress: float) -> int:
+        """Offline rows of a batch when `progress` (0 to 1) of the run is done."""
+        final = self.share if self.final_share is None else self.final_share
+        return round(batch_size * (self.share + (final - self.share) * progress))
+
+
+def draw_batches(
+    offline: Table | None,
+    online: Replay | None,
+    mixture: Mixture,
+    progress: float,
+    view: View,
+    normalizer: Normalizer,
+    key: jax.Array,
+    start: int,
+    count: int,
+) -> Batch:
+    """`count` batches for the updates `start`, `start + 1`, ...: leaves (count, batch_size, ...) on the host.
+
+    The same integers as on the device: each update draws with the key `fold_in(key, update)`.
+    """
+    sizes = (0 if offline is None else len(offline.rows)), (0 if online is None else len(online))
+    positions = np.asarray(_positions(key, start, count, *sizes, view.batch_size))
+    if sizes[1] == 0:
+        offline_mask = np.ones(positions.shape[1:], bool)
+    elif sizes[0] == 0:
+        offline_mask = np.zeros(positions.shape[1:], bool)
+    elif mixture.kind == "append":
+        offline_mask = positions[2] < sizes[0]
+        positions = np.stack([positions[2], positions[2] - sizes[0], positions[2]])
+    else:
+        offline_mask = np.broadcast_to(
+            np.arange(view.batch_size) < mixture.offline_rows(view.batch_size, progress), positions.shape[1:]
+        )
+    parts = []
+    if offline_mask.any():
+        parts.append((offline_mask, gather(offline, offline.rows[positions[0][offline_mask]], view, normalizer)))
+    if not offline_mask.all():
+        parts.append((~offline_mask, gather(online, online.rows(positions[1][~offline_mask]), view, normalizer)))
+    return jax.tree.map(lambda *leaves: _merged([mask for mask, _ in parts], leaves), *[part for _, part in parts])
+
+
+def _merged(masks: list[np.ndarray], leaves: tuple[np.ndarray, ...]) -> np.ndarray:
+    result = np.empty((*masks[0].shape, *leaves[0].shape[1:]), leaves[0].dtype)
+    for mask, leaf in zip(masks, leaves, strict=True):
+        result[mask] = leaf
+    return result
+
+
+def _positions(key: jax.Array, start: int, count: int, offline: int, online: int, size: int) -> jax.Array:
+    """(3, count, size) int32 positions in the offline rows, in the online rows, and in both together."""
+    return _positions_compiled(key, start, np.arange(count), max(offline, 1), max(online, 1), size)
+
+
+def _draw(key, start, ahead, offline, online, size):
+    def one(step):
+        draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
+        online_key, pool_key = jax.random.split(jax.random.fold_in(draw_key, 1))
+        return jax.numpy.stack(
+            [
+                index.uniform(draw_key, offline, size),
+                index.uniform(online_key, online, size),
+                index.uniform(pool_key, offline + online, size),
+            ]
+        )
+
+    return jax.vmap(one, out_axes=1)(start + ahead)
+
+
+_positions_compiled = jax.jit(_draw, static_argnames="size")

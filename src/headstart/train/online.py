@@ -1,0 +1,285 @@
+"""Online training: n steps collected in every lane, then n x UTD updates, for S training seeds in lockstep."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Collection
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from headstart import trees
+from headstart.algorithm import Algorithm
+from headstart.data.normalize import Normalizer
+from headstart.data.replay import Mixture, Replay, draw_batches
+from headstart.data.views import Table, gather
+from headstart.envs.lanes import Lanes
+from headstart.errors import UsageError
+from headstart.spec import Spec
+from headstart.train import acting, updates
+from headstart.train.loop import Interruption, Progress, due
+from headstart.train.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineOptions:
+    """How much experience, how it is used, and what to write when. Steps are environment steps of one seed."""
+
+    steps: int = 100_000
+    """Environment steps (decisions) of each training seed."""
+    lanes: int = 1
+    """Environments of each seed."""
+    collect: int = 10
+    """Steps of each lane between two rounds of updates."""
+    updates_per_step: float = 1.0
+    """Gradient steps for each environment step (UTD)."""
+    warmup: int = 0
+    """First steps, taken by the policy as it came, before updates begin (WSRL: 5000)."""
+    offline_share: float = 0.5
+    """Part of every batch that comes from the offline data, where there is any."""
+    final_offline_share: float | None = None
+    """The same at the end of the run, linear between; None: constant."""
+    mixture: Literal["share", "append"] = "share"
+    """append: offline and online rows form one pool, drawn uniformly; the shares do not count."""
+    buffer_rows: int = 1_000_000
+    """Rows that the replay buffer of a seed holds."""
+    log_every: int = 1_000
+    """Steps between lines of metrics.jsonl."""
+    eval_every: int = 5_000
+    """Steps between evaluations; 0: only before the first update and at the end."""
+    checkpoint_every: int = 10_000
+    """Steps between checkpoints; 0: none but on interruption."""
+
+
+def train(
+    algorithm: Algorithm,
+    states: Any,
+    keys: jax.Array,
+    env: str,
+    spec: Spec,
+    normalizer: Normalizer,
+    options: OnlineOptions,
+    run: Run,
+    seeds: tuple[int, ...],
+    offline: Table | None = None,
+    reward_scale: float = 1.0,
+    reward_shift: float = 0.0,
+    lowest_reward: float = 0.0,
+    frozen: Collection[str] = (),
+    evaluate: Callable[[Any, int], None] | None = None,
+) -> Any:
+    """Finetune S training seeds, each with its own environments and buffer; returns their states.
+
+    A time limit is no end: the last transition bootstraps from the observation that the environment cut off at.
+    A resumed run is the same run, bit for bit: running episodes are brought back by replaying their actions from
+    their start. Rewards become reward_scale * reward + reward_shift, as those of the offline data have. lowest_reward:
+    of that data, for the pessimistic tail of returns-to-go.
+
+    Raises `TrainingError` where a loss is not finite, `Interrupted` where a signal stopped it (after saving).
+    """
+    if offline is None and options.offline_share == 1.0:
+        raise UsageError("offline_share is 1, but no offline data was given")
+    view = algorithm.view()
+    mixture = Mixture(options.mixture, options.offline_share, options.final_offline_share)
+    advance = updates.from_batches(algorithm, frozen)
+    act = _actor(normalizer, keys)
+    progress = Progress("online", options.steps)
+    with Lanes(env, len(seeds) * options.lanes) as lanes, Interruption.watch() as interruption:
+        players = [
+            _Player(
+                lanes, range(i * options.lanes, (i + 1) * options.lanes), seed,
+                Replay(spec, options.lanes, _capacity(options), view.discount, lowest_reward),
+                lambda reward: reward_scale * reward + reward_shift,
+            )
+            for i, seed in enumerate(seeds)
+        ]
+        one_batch = gather(players[0].replay, np.zeros(view.batch_size, int), view, normalizer)
+        learner = updates.learner(states, algorithm, one_batch)
+        step = done = 0
+        if (restored := run.restore()) is not None:
+            step, arrays = restored
+            done = int(arrays["updates"])
+            learner = trees.fill(learner, arrays["learner"])
+            for player in players:
+                player.restore(arrays["players"][str(player.seed)])
+        else:
+            if evaluate is not None:
+                evaluate(learner.state, 0)
+            for player in players:
+                player.begin()
+
+        def save() -> None:
+            kept = {str(player.seed): player.to_arrays() for player in players}
+            run.save(step, {"learner": trees.flatten(learner), "updates": np.int64(done), "players": kept})
+
+        # Rounds are never cut short by what is written when: that changes nothing in the result.
+        while step < options.steps:
+            before = step
+            policies = acting.policies(algorithm, learner.state)
+            for _ in range(min(options.collect, -(-(options.steps - step) // options.lanes))):
+                actions = act(policies, lanes.observations, step)
+                outcomes = lanes.step(actions)
+                for player in players:
+                    player.record(actions, outcomes)
+                step += options.lanes
+            for player in players:
+                player.settle()
+            wanted = int(max(0, step - options.warmup) * options.updates_per_step)
+            for first in range(done, wanted, (many := _updates_at_once(options))):
+                drawn = [
+                    draw_batches(
+                        offline, player.replay, mixture, step / options.steps, view, normalizer, key, first, many
+                    )
+                    for player, key in zip(players, keys, strict=True)
+                ]
+                batches = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+                learner = advance(learner, keys, first, min(many, wanted - first), batches)
+            done = wanted
+            progress.update(step)
+            if due(before, step, options.steps, options.log_every):
+                losses = updates.means(learner) if done else [{} for _ in seeds]
+                lines = [
+                    {"updates": done} | values | player.summary()
+                    for values, player in zip(losses, players, strict=True)
+                ]
+                run.metrics("online", step, lines, seeds)
+                run.write(
+                    "timing", [{"phase": "online", "step": step, "seconds": progress.seconds, "rate": progress.rate}]
+                )
+                learner = updates.clear(learner)
+            if evaluate is not None and due(before, step, options.steps, options.eval_every or options.steps):
+                evaluate(learner.state, step)
+            if interruption.asked or due(before, step, options.steps, options.checkpoint_every):
+                save()
+            if interruption.asked and step < options.steps:
+                progress.close()
+                run.close()
+                interruption.stop(step, run.folder)
+    progress.close()
+    return learner.state
+
+
+def _capacity(options: OnlineOptions) -> int:
+    """Rows of each lane: no more than the run can fill, with a row for every step and every episode's end."""
+    return max(2, min(options.buffer_rows, 2 * options.steps + 2 * options.lanes) // options.lanes)
+
+
+def _updates_at_once(options: OnlineOptions) -> int:
+    """Updates of one dispatch: those of a round, unless their batches would take much memory."""
+    return max(1, min(64, round(options.collect * options.lanes * options.updates_per_step)))
+
+
+def _actor(normalizer: Normalizer, keys: jax.Array) -> Callable:
+    """`act(policies, observations, step)` -> sampled actions in the environment's units, (S * lanes, *shape)."""
+    # Updates fold small numbers into the keys, so acting draws from a stream of its own.
+    acting_keys = jax.vmap(lambda key: jax.random.fold_in(key, 0xFFFFFFFF))(keys)
+    keys_at = jax.jit(lambda step: jax.vmap(lambda key: jax.random.fold_in(key, step))(acting_keys))
+    seeds = len(keys)
+
+    def act(policies: Any, observations: Any, step: int) -> np.ndarray:
+        grouped = jax.tree.map(lambda leaf: leaf.reshape(seeds, -1, *leaf.shape[1:]), observations)
+        actions = np.asarray(acting.act(policies, normalizer, grouped, keys=keys_at(step)))
+        return actions.reshape(-1, *actions.shape[2:])
+
+    return act
+
+
+class _Player:
+    """The experience of one training seed: its lanes, its buffer, and its running episodes."""
+
+    def __init__(self, lanes: Lanes, mine: range, seed: int, replay: Replay, reward: Callable):
+        self.lanes, self.mine, self.seed, self.replay, self.reward = lanes, mine, seed, replay, reward
+        self.episodes = np.zeros(len(mine), np.int64)
+        self.actions: list[list[np.ndarray]] = [[] for _ in mine]
+        self.returns = np.zeros(len(mine))
+        self.solved = np.zeros(len(mine), bool)
+        # Finished episodes since the last log step: number, sum of returns, of lengths, of successes.
+        self.finished = np.zeros(4)
+
+    def begin(self) -> None:
+        for i in range(len(self.mine)):
+            self._start(i)
+
+    def record(self, actions: np.ndarray, outcomes: list[tuple[int, float, bool, bool | None]]) -> None:
+        """Take what a step of the lanes brought; an ended episode is followed by the next."""
+        for lane, reward, terminated, success in outcomes:
+            if lane not in self.mine:
+                continue
+            i = lane - self.mine.start
+            self.replay.add(i, actions[lane], self.reward(reward), terminated, self.lanes.observation(lane))
+            self.actions[i].append(actions[lane])
+            self.returns[i] += reward
+            self.solved[i] |= bool(success)
+            if not self.lanes.running[lane]:
+                self.finished += [1, self.returns[i], self.lanes.elapsed[lane], self.solved[i]]
+                self.replay.settle(i)
+                self._start(i)
+
+    def settle(self) -> None:
+        for i in range(len(self.mine)):
+            self.replay.settle(i)
+
+    def summary(self) -> dict[str, float]:
+        """Means over the episodes that ended since the last call."""
+        count, total, length, solved = self.finished
+        self.finished = np.zeros(4)
+        if not count:
+            return {"train_episodes": 0.0}
+        return {
+            "train_episodes": count,
+            "train_return": total / count,
+            "train_length": length / count,
+            "train_success": solved / count,
+        }
+
+    def to_arrays(self) -> dict[str, Any]:
+        longest = max(map(len, self.actions))
+        actions = np.zeros((len(self.mine), longest + 1, *self.lanes.action_space.shape), self.replay.actions.dtype)
+        for i, taken in enumerate(self.actions):
+            for step, action in enumerate(taken):
+                actions[i, step] = action
+        return {
+            "replay": self.replay.to_arrays(),
+            "episodes": self.episodes.copy(),
+            "actions": actions,
+            "lengths": np.array([len(taken) for taken in self.actions]),
+            "finished": self.finished.copy(),
+        }
+
+    def restore(self, arrays: dict[str, Any]) -> None:
+        """Bring back buffer and running episodes, these by playing their actions again from their start.
+
+        Where an environment does not come out where it was, the episode counts as cut off and a new one begins.
+        """
+        self.replay.restore(arrays["replay"])
+        self.finished = np.array(arrays["finished"])
+        for i, lane in enumerate(self.mine):
+            self.episodes[i] = arrays["episodes"][i] - 1
+            expected = self.replay.latest(i)
+            self._start(i, again=True)
+            for action in arrays["actions"][i][: int(arrays["lengths"][i])]:
+                if not self.lanes.running[lane]:
+                    break
+                reward, _, success = self.lanes.step_lane(lane, action)
+                self.actions[i].append(np.array(action))
+                self.returns[i] += reward
+                self.solved[i] |= bool(success)
+            reached = jax.tree.map(np.array_equal, self.lanes.observation(lane), expected)
+            if not (self.lanes.running[lane] and all(jax.tree.leaves(reached))):
+                print(
+                    f"{self.lanes.name}: the running episode could not be brought back (the same seed and actions led "
+                    "elsewhere); it counts as cut off and the run goes on, but not bit for bit",
+                    file=sys.stderr,
+                )
+                self._start(i)
+
+    def _start(self, i: int, again: bool = False) -> None:
+        """Begin the next episode of a lane; `again`: its rows are in the buffer already."""
+        number = [self.seed, i, int(self.episodes[i])]
+        self.lanes.reset(self.mine[i], int(np.random.SeedSequence(number).generate_state(1)[0]))
+        self.episodes[i] += 1
+        self.actions[i], self.returns[i], self.solved[i] = [], 0.0, False
+        if not again:
+            self.replay.start(i, self.lanes.observation(self.mine[i]))

@@ -1,0 +1,173 @@
+"""The run directory: what a run was asked to do, what happened, and what it needs to go on after a kill.
+
+    config.json      everything that decides the run
+    metrics.jsonl    one line per log step and seed
+    episodes.jsonl   one line per evaluation episode
+    timing.jsonl     wall-clock seconds and rates, apart from the above so that a resumed run's files are the same
+    checkpoints/     Orbax
+    artifact/        the result
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from headstart.errors import TrainingError, UsageError
+
+LOGS = ("metrics", "episodes", "timing")
+
+
+class Run:
+    """A run directory, or (with no folder) the same without files.
+
+    Raises `UsageError` where the folder holds something already and `resume` is not set, or where a resumed run
+    was started with other settings.
+    """
+
+    def __init__(self, folder: str | Path | None, config: dict[str, Any], resume: bool = False):
+        self.folder = None if folder is None else Path(folder)
+        self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in LOGS}
+        self._checkpoints = None
+        if self.folder is None:
+            if resume:
+                raise UsageError("resuming needs the folder of the run (out)")
+            return
+        config = json.loads(json.dumps(config))
+        path = self.folder / "config.json"
+        if resume and path.exists():
+            _require_same(config, json.loads(path.read_text()), self.folder)
+        else:
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                raise UsageError(f"{self.folder} exists and is not empty; choose another folder, or resume that run")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(config, indent=2) + "\n")
+
+    # -- records ----------------------------------------------------------------------------------------------
+
+    def write(self, log: str, lines: list[dict[str, Any]]) -> None:
+        """Append lines to `metrics`, `episodes` or `timing`."""
+        if self.folder is None:
+            self.records[log] += lines
+            return
+        try:
+            with (self.folder / f"{log}.jsonl").open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            raise TrainingError(f"cannot write {self.folder / log}.jsonl: {error.strerror}; {self._last_good()}") from error
+
+    def metrics(self, phase: str, step: int, per_seed: list[dict[str, float]], seeds: tuple[int, ...]) -> None:
+        """One line for each seed. Raises `TrainingError` that names a metric which is not finite."""
+        for seed, values in zip(seeds, per_seed, strict=True):
+            bad = [name for name, value in values.items() if not np.isfinite(value)]
+            if bad:
+                raise TrainingError(
+                    f"{', '.join(bad)} turned NaN or infinite before {phase} step {step} (seed {seed}); "
+                    f"try a lower learning rate or look at the data with `headstart data inspect`; {self._last_good()}"
+                )
+        self.write(
+            "metrics",
+            [{"phase": phase, "step": step, "seed": seed, **v} for seed, v in zip(seeds, per_seed, strict=True)],
+        )
+
+    def _last_good(self) -> str:
+        step = None if self._checkpoints is None else self._checkpoints.latest_step()
+        return "no checkpoint was written yet" if step is None else f"the checkpoint of step {step} is whole"
+
+    # -- checkpoints ------------------------------------------------------------------------------------------
+
+    def save(self, step: int, arrays: dict[str, Any]) -> None:
+        """Write a checkpoint in the background: nested dicts of arrays, among them `learner`. The two newest are kept.
+
+        Raises `TrainingError` where the learner holds NaN, or the checkpoint cannot be written.
+        """
+        if self.folder is None:
+            return
+        import orbax.checkpoint as ocp
+
+        # The device's buffers are about to be donated: the writer gets a copy of its own.
+        arrays = jax.tree.map(lambda leaf: np.array(jax.device_get(leaf)), arrays)
+        for name, leaf in arrays["learner"].items():
+            if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
+                raise TrainingError(f"{name} turned NaN or infinite before step {step}; {self._last_good()}")
+        offsets = {log: self._size(log) for log in LOGS}
+        try:
+            self._manager().save(
+                step,
+                args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), logs=ocp.args.JsonSave(offsets)),
+            )
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"cannot write the checkpoint of step {step}: {error}; {self._last_good()}") from error
+
+    def restore(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, arrays) of the newest checkpoint, or None; the logs are cut back to that moment."""
+        if self.folder is None or (step := self._manager().latest_step()) is None:
+            for log in LOGS if self.folder is not None else ():
+                self._cut(log, 0)
+            return None
+        import orbax.checkpoint as ocp
+
+        restored = self._manager().restore(
+            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(), logs=ocp.args.JsonRestore())
+        )
+        for log, size in restored["logs"].items():
+            self._cut(log, size)
+        return step, restored["arrays"]
+
+    def close(self) -> None:
+        """Wait for the writer. Raises `TrainingError` where the last checkpoint could not be written."""
+        if self._checkpoints is not None:
+            try:
+                self._checkpoints.wait_until_finished()
+                self._checkpoints.close()
+            except (OSError, ValueError) as error:
+                raise TrainingError(f"cannot write a checkpoint: {error}; {self._last_good()}") from error
+
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of a run that is complete."""
+        self.close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def _manager(self):
+        if self._checkpoints is None:
+            import orbax.checkpoint as ocp
+
+            self._checkpoints = ocp.CheckpointManager(
+                (self.folder / "checkpoints").absolute(),
+                options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True),
+            )
+        return self._checkpoints
+
+    def _size(self, log: str) -> int:
+        path = self.folder / f"{log}.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def _cut(self, log: str, size: int) -> None:
+        path = self.folder / f"{log}.jsonl"
+        if path.exists():
+            with path.open("r+b") as file:
+                file.truncate(size)
+
+
+def read_log(folder: str | Path, log: str) -> list[dict[str, Any]]:
+    """The lines of `metrics`, `episodes` or `timing` of a run directory; an unfinished last line is left out."""
+    path = Path(folder) / f"{log}.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def _require_same(asked: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+    for key in sorted(asked.keys() | stored.keys()):
+        mine, theirs = asked.get(key), stored.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            _require_same(mine, theirs, folder)
+        elif mine != theirs:
+            raise UsageError(f"{folder} was started with {key} = {theirs!r}, now it is {mine!r}; resume with the same settings")

@@ -1,0 +1,132 @@
+"""Many updates in one dispatch, training seeds side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from headstart.algorithm import Algorithm, View
+from headstart.data import index
+from headstart.data.normalize import Normalizer
+from headstart.data.views import Table, gather
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """The part of training that lives on the device; every leaf has the leading axis S of training seeds.
+
+    state: of the algorithm. sums: metric name -> sum over the `count` updates since the last log step.
+    """
+
+    state: Any
+    sums: dict[str, Any]
+    count: Any
+
+
+def learner(states: Any, algorithm: Algorithm, batch: Any) -> Learner:
+    """A learner at the start of a window; `batch` (one batch, or its shapes) tells which metrics there are."""
+    seeds = states.step.shape[0]
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+    _, metrics = jax.eval_shape(algorithm.update, one, batch, jax.random.key(0))
+    return clear(Learner(states, {name: jnp.zeros(seeds) for name in metrics}, jnp.zeros(seeds, jnp.int32)))
+
+
+def clear(learner: Learner) -> Learner:
+    """The same at the start of a new window of metrics."""
+    return dataclasses.replace(
+        learner, sums={name: jnp.zeros_like(total) for name, total in learner.sums.items()}, count=learner.count * 0
+    )
+
+
+def means(learner: Learner) -> list[dict[str, float]]:
+    """Metrics of each seed, averaged over the window."""
+    counts = jax.device_get(learner.count)
+    sums = jax.device_get(learner.sums)
+    return [
+        {name: float(total[seed] / max(count, 1)) for name, total in sums.items()} for seed, count in enumerate(counts)
+    ]
+
+
+def freeze(update: Callable, components: Collection[str]) -> Callable:
+    """An update that leaves the named components, their targets and their optimisers as they were."""
+    if not components:
+        return update
+
+    def frozen(state, batch, key):
+        new, metrics = update(state, batch, key)
+        kept = {
+            part: {
+                name: getattr(state, part)[name] if name in components else value
+                for name, value in getattr(new, part).items()
+            }
+            for part in ("nets", "targets", "opt_state")
+        }
+        return dataclasses.replace(new, **kept), metrics
+
+    return frozen
+
+
+def side_by_side(function: Callable, mapped: Any) -> Any:
+    """`function` for each index of the leading axis of `mapped`: by `vmap` where the hardware runs the seeds at once,
+    one after the other on CPUs, where one seed fills all cores and batched products are slower than plain ones."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(function, mapped)
+    return jax.vmap(function)(mapped)
+
+
+def _run(update: Callable, batch_of: Callable, learner: Learner, keys: jax.Array, start, count, extra: Any) -> Learner:
+    """`count` updates of every seed. batch_of(extra of the seed, i, key) -> batch of the i-th of them."""
+
+    def one_seed(arguments):
+        learner, key, extra = arguments
+
+        def body(i, carry):
+            state, sums = carry
+            draw_key, update_key = jax.random.split(jax.random.fold_in(key, start + i))
+            state, metrics = update(state, batch_of(extra, i, draw_key), update_key)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        state, sums = jax.lax.fori_loop(0, count, body, (learner.state, learner.sums))
+        return Learner(state, sums, learner.count + count)
+
+    return side_by_side(one_seed, (learner, keys, extra))
+
+
+def from_table(algorithm: Algorithm, view: View, normalizer: Normalizer, frozen: Collection[str] = ()) -> Callable:
+    """Compiled `run(learner, keys, start, count, table) -> learner`; batches are drawn on the device from `table`.
+
+    keys: (S,) one for each seed; update number u draws and learns with `fold_in(key, u)`, so a run is a function of
+    its keys. start, count: updates done before and updates to do. The learner is donated.
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(learner: Learner, keys: jax.Array, start, count, table: Table) -> Learner:
+        def batch_of(_, i, key):
+            rows = table.rows[index.uniform(key, table.rows.shape[0], view.batch_size)]
+            return gather(table, rows, view, normalizer)
+
+        return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, None)
+
+    return run
+
+
+def from_batches(algorithm: Algorithm, frozen: Collection[str] = ()) -> Callable:
+    """Compiled `run(learner, keys, start, count, batches) -> learner`; leaves of `batches` are (S, K, B, ...), K >= count.
+
+    Otherwise like `from_table`: drawn from the same rows, the two give the same result.
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(learner: Learner, keys: jax.Array, start, count, batches: Any) -> Learner:
+        def batch_of(batches, i, _):
+            return jax.tree.map(lambda leaf: leaf[i], batches)
+
+        return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, batches)
+
+    return run
