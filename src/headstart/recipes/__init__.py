@@ -1,0 +1,8 @@
+"""Named, complete experiments: `headstart run NAME --out DIR`."""
+
+RECIPES: dict[str, str] = {
+    "quickstart": "headstart.recipes.quickstart:Quickstart",
+    "adroit-door": "headstart.recipes.adroit_door:AdroitDoor",
+}
+"""Name -> "module:Class". Each is a frozen dataclass whose fields are its flags, with a method
+`run(self, out: Path, resume: bool = False) -> None` that prints its table and where its picture is."""
