@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions
@@ -60,7 +61,7 @@ class CQL:
     critic_lr: float = 3e-4
     """Adam learning rate of the critics."""
     temperature_lr: float = 1e-4
-    """Adam learning rate of the temperature."""
+    """Adam learning rate of the temperature; 0: it stays at its initial value."""
     initial_temperature: float = 1.0
     """Weight of the entropy at the start."""
     target_entropy_scale: float = 1.0
@@ -68,7 +69,12 @@ class CQL:
     backup_entropy: bool = False
     """Entropy term in the critic's target (not with the max-target backup)."""
     bc_steps: int = 0
-    """For so many first updates the actor follows the likelihood of the data's actions, as in CQL's own code."""
+    """For so many first updates the actor follows the likelihood of the data's actions alone, as in CQL's own code."""
+    bc_weight: float = 0.0
+    """Weight of that likelihood in the actor's loss afterwards (not in the papers: it holds a good initial policy)."""
+    reference_steps: int = 0
+    """For so many first updates the critic regresses to the Monte-Carlo return instead of its own backup (not in the
+    papers: it saves the critic's slow fall to the data's values)."""
     tau: float = 5e-3
     """Share of the online critics that moves into the targets each update."""
     discount: float = 0.99
@@ -81,6 +87,7 @@ class CQL:
     """Initialiser of all layers."""
 
     def __post_init__(self):
+        config.settle(self)
         if self.calibrated and self.regulariser != "entropy" and self.prior == "uniform":
             raise UsageError(
                 f"calibration bounds Q at policy actions, and {self.regulariser} with a uniform prior has none; "
@@ -91,7 +98,7 @@ class CQL:
 
     def view(self) -> View:
         return View(
-            batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated
+            batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated or self.reference_steps > 0,
         )
 
     def init(self, key, spec):
@@ -117,6 +124,8 @@ class CQL:
         td_target = losses.value.bootstrap(
             batch.reward, batch.discount, self._next_value(state, next_features, there, target_key)
         )
+        if self.reference_steps:
+            td_target = jnp.where(state.step < self.reference_steps, batch.mc_return, td_target)
         actions, log_density, bounded = self._penalty_actions(here, there, penalty_key)
         multiplier = self._multiplier(state)
 
@@ -143,10 +152,11 @@ class CQL:
             state.nets["critic"], features, batch.action, td_target, actions, log_density, mc_return
         )
 
-        imitation = {}
-        if self.bc_steps:
-            imitation = {"data_action": batch.action, "imitate": state.step < self.bc_steps}
-        new_nets, new_opt_state, actor_metrics = soft.actor_step(self, state, features, actor_key, **imitation)
+        imitation = None
+        if self.bc_steps or self.bc_weight:
+            first = state.step < self.bc_steps
+            imitation = (batch.action, jnp.where(first, 0.0, 1.0), jnp.where(first, 1.0, self.bc_weight))
+        new_nets, new_opt_state, actor_metrics = soft.actor_step(self, state, features, actor_key, imitation)
         grads = {"critic": critic_grads}
         if self.lagrange:
             grads["multiplier"] = jax.grad(self._multiplier_loss)(state.nets["multiplier"], metrics["conservative_gap"])

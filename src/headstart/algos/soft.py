@@ -37,11 +37,11 @@ def optimizers(algorithm) -> dict:
     }
 
 
-def actor_step(algorithm, old, features, key, data_action=None, imitate=None):
+def actor_step(algorithm, old, features, key, imitation=None):
     """One step of actor and temperature at the pre-update critic.
 
-    features: (B, f). data_action: (B, d) and imitate: () bool, where set the actor follows the log-likelihood of the
-    data's actions instead of the critic. Returns ({component: net}, {component: optimiser state}, metrics).
+    features: (B, f). imitation: (data actions (B, d), weight of Q, weight of the data's log-likelihood) in the actor's
+    loss, or None: weights 1 and 0. Returns ({component: net}, {component: optimiser state}, metrics).
     """
     critic, log_temperature = old.nets["critic"], old.nets["temperature"]()
     temperature = jnp.exp(log_temperature)
@@ -51,8 +51,9 @@ def actor_step(algorithm, old, features, key, data_action=None, imitate=None):
         q = critic(features, action)
         q = q.mean(0) if algorithm.actor_value == "mean" else q.min(0)
         gain = q
-        if imitate is not None:
-            gain = jnp.where(imitate, actor.log_prob(features, data_action), q)
+        if imitation is not None:
+            data_action, q_weight, data_weight = imitation
+            gain = q_weight * q + data_weight * actor.log_prob(features, data_action)
         return losses.policy.soft_policy(log_prob, gain, temperature).mean(), (log_prob, q)
 
     (loss, (log_prob, q)), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(old.nets["actor"])

@@ -1,0 +1,110 @@
+"""Several methods on the same data and task: pretrained, finetuned, one table and one picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart import api
+from headstart.artifact import Artifact
+from headstart.data.dataset import Dataset
+from headstart.report.figures import learning_curves
+from headstart.report.scores import Curve, Finetuning, Score, markdown, text
+from headstart.train.run import read_log
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One line of the table.
+
+    label: its name. algorithm: of pretraining, and of finetuning unless `online_algorithm` differs.
+    offline_steps: gradient steps (0: finetuning starts from scratch). online: fields of `OnlineOptions`.
+    start: an artifact whose components pretraining starts from.
+    """
+
+    label: str
+    algorithm: Any
+    offline_steps: int
+    online: Mapping[str, Any]
+    online_algorithm: Any = None
+    start: Artifact | None = None
+
+
+def compare(
+    methods: Sequence[Method],
+    data: Dataset,
+    env: str,
+    out: Path,
+    *,
+    seeds: int,
+    score: Score,
+    title: str,
+    eval_episodes: int,
+    baselines: Mapping[str, api.Evaluation] | None = None,
+    resume: bool = False,
+) -> Path:
+    """Run every method, write `results.md`, `results.json` and `curves.png` in `out`, print the table; the picture's path.
+
+    Each method has a folder of its own with the runs `pretrain` and `finetune`; with `resume` what is complete is kept
+    and what was cut short goes on. baselines: label -> evaluation of something that is not finetuned.
+    """
+    curves: dict[str, list[Curve]] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for method in methods:
+        _say(f"{method.label}: {seeds} seeds, {method.offline_steps:,} gradient steps offline, "
+             f"{method.online['steps']:,} environment steps online")  # fmt: skip
+        folder = out / method.label
+        model = _pretrained(method, data, env, folder / "pretrain", seeds, eval_episodes, resume)
+        api.finetune(
+            model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
+            out=folder / "finetune", seeds=seeds, eval_episodes=eval_episodes, resume=resume, **method.online,
+        )  # fmt: skip
+        runs = [folder / "pretrain"] * (model is not None) + [folder / "finetune"]
+        curves[method.label] = [Curve.read(run, score) for run in runs]
+        finetuning = Finetuning.of(curves[method.label][-1], score)
+        numbers[method.label] = finetuning.to_json() | {"seconds": sum(read_log(run, "timing")[-1]["seconds"] for run in runs)}
+        _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
+
+    rows = [
+        [label, *(text(found[name], score) for name in ("before", "dip", "after", "regret")), f"{found['seconds']:.0f} s"]
+        for label, found in numbers.items()
+    ]
+    lines = {}
+    for label, evaluation in (baselines or {}).items():
+        value = evaluation.success if score == "success" else evaluation.returns
+        lines[label] = value[0]
+        rows.append([label, text(value, score), "-", "-", "-", "-"])
+        numbers[label] = {"before": value}
+    result = markdown(["method", "before", "dip", "after", "regret", "time"], rows)
+    result += (
+        f"\n\n{score}, mean over {seeds} seeds of {eval_episodes} episodes [95% bootstrap interval over seeds and episodes]."
+        "\nbefore: at the switch to finetuning. dip: worst evaluation in its first tenth. after: at its end."
+        "\nregret: 1 - mean success along finetuning.\n"
+    )
+    (out / "results.md").write_text(f"# {title}\n\n{result}")
+    (out / "results.json").write_text(json.dumps({"title": title, "score": score, "methods": numbers}, indent=2) + "\n")
+    picture = learning_curves(curves, out / "curves.png", score, title, lines)
+    print(result)
+    return picture
+
+
+def _pretrained(
+    method: Method, data: Dataset, env: str, out: Path, seeds: int, eval_episodes: int, resume: bool
+) -> Artifact | None:
+    if not method.offline_steps:
+        return None
+    marks = {"log_every": max(1, method.offline_steps // 20), "eval_every": max(1, method.offline_steps // 4)}
+    options = {"steps": method.offline_steps, "out": out, "seeds": seeds, "eval_episodes": eval_episodes} | marks
+    if method.start is None:
+        return api.pretrain(method.algorithm, data, env=env, resume=resume, **options)
+    return api.finetune(
+        method.start, data=data, algorithm=method.algorithm, eval_env=env, resume=resume, **options
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""Scores across the switch from pretraining to finetuning, computed from per-episode records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from headstart.errors import DataError
+from headstart.train.evaluate import interval
+from headstart.train.run import read_log
+
+Score = Literal["success", "return"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Evaluations of one phase of one method.
+
+    steps: (T,) when. scores: (T, seeds, episodes) of every evaluation episode.
+    """
+
+    phase: str
+    steps: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def read(cls, run: str | Path, score: Score) -> Curve:
+        """The evaluations in a run directory. Raises `DataError` where there are none, or they tell no such score."""
+        lines = read_log(run, "episodes")
+        if not lines:
+            raise DataError(f"{run} holds no evaluation episodes (episodes.jsonl); give the run an environment")
+        if any(line[score] is None for line in lines):
+            raise DataError(f"{run}: the environment tells no {score}")
+        steps = sorted({line["step"] for line in lines})
+        seeds = sorted({line["training_seed"] for line in lines})
+        grouped: dict[tuple[int, int], list[float]] = {}
+        for line in lines:
+            grouped.setdefault((line["step"], line["training_seed"]), []).append(float(line[score]))
+        return cls(
+            lines[0]["phase"], np.array(steps), np.array([[grouped[step, seed] for seed in seeds] for step in steps])
+        )
+
+    def intervals(self) -> np.ndarray:
+        """(T, 3) mean and 95% bootstrap interval over seeds and episodes, at each step."""
+        return np.array([interval(scores, sample_members=True) for scores in self.scores])
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetuning:
+    """One method's numbers; each is (mean, low, high) over seeds, 95% bootstrap over seeds and episodes.
+
+    before: at the switch. dip: the worst evaluation in the first tenth of finetuning, in each seed. after: at the end.
+    regret: 1 minus the mean score along finetuning (success only), the paper's cumulative regret.
+    """
+
+    before: tuple[float, float, float]
+    dip: tuple[float, float, float]
+    after: tuple[float, float, float]
+    regret: tuple[float, float, float] | None
+
+    @classmethod
+    def of(cls, curve: Curve, score: Score) -> Finetuning:
+        early = curve.steps <= curve.steps[-1] / 10.0
+        if early.sum() < 2:
+            # Without an evaluation inside the first tenth the first one after the switch has to do.
+            early[1] = True
+        worst = curve.scores[early].mean(2).argmin(0)
+        dip = np.stack([curve.scores[early][step, seed] for seed, step in enumerate(worst)])
+        regret = None
+        if score == "success":
+            widths = np.gradient(curve.steps.astype(float))
+            along = 1.0 - np.average(curve.scores, axis=0, weights=widths)
+            regret = interval(along, sample_members=True)
+        return cls(
+            interval(curve.scores[0], sample_members=True),
+            interval(dip, sample_members=True),
+            interval(curve.scores[-1], sample_members=True),
+            regret,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def text(value: tuple[float, float, float] | None, score: Score) -> str:
+    """`57% [43, 71]`, or `-63.2 [-70.1, -55]`."""
+    if value is None:
+        return "-"
+    if score == "success":
+        mean, low, high = (100.0 * part for part in value)
+        return f"{mean:.0f}% [{low:.0f}, {high:.0f}]"
+    mean, low, high = value
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns line up."""
+    cells = [list(headers), *map(list, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
