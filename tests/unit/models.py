@@ -1,5 +1,7 @@
 """Tiny models for the tests of artifacts and transfer."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -46,7 +48,9 @@ def state(algorithm, spec=SPEC, members=1, seed=7):
             return np.full(leaf.shape, seed, np.int32)
         return (0.5 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
 
-    return jax.tree.map(draw, shapes)
+    drawn = jax.tree.map(draw, shapes)
+    # Adam takes the root of its second moments.
+    return dataclasses.replace(drawn, opt_state=jax.tree.map(np.abs, drawn.opt_state))
 
 
 def model(algorithm, spec=SPEC, seeds=(0,), normalizer=None, **options):
@@ -59,6 +63,7 @@ def batch(rows=8, spec=SPEC):
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
     return Batch(
-        observation=draw(rows, 3), action=np.tanh(draw(rows, 2)), reward=draw(rows), discount=np.full(rows, 0.9, np.float32),
+        observation=draw(rows, 3), action=np.tanh(draw(rows, 2)), reward=draw(rows),
+        discount=np.full(rows, 0.9, np.float32),
         next_observation=draw(rows, 3), next_action=np.tanh(draw(rows, 2)), mc_return=draw(rows),
     )  # fmt: skip

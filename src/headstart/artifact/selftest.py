@@ -8,7 +8,7 @@ import numpy as np
 
 from headstart.artifact.model import Artifact
 from headstart.data.columns import map_arrays, named_arrays
-from headstart.data.files import read_npz
+from headstart.data.files import existing, read_npz
 from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, DataError, HeadstartError
 from headstart.spec import ArraySpec, Spec
@@ -61,7 +61,7 @@ def replay(artifact: Artifact, columns: dict[str, np.ndarray]) -> np.ndarray:
 def check(artifact: Artifact, file: Path) -> None:
     """Raise `ArtifactError` unless the policies act as they did when the artifact was written."""
     try:
-        columns = read_npz(file)
+        columns = read_npz(existing(file, "the self-test of the artifact"))
         actions = replay(artifact, columns)
     except DataError as error:
         raise ArtifactError(f"{error}; the artifact is not whole") from error

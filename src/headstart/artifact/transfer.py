@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from headstart.algos import registry
 from headstart.artifact.model import Artifact
@@ -21,7 +22,7 @@ from headstart.state import State
 class Row:
     """What became of one component.
 
-    status: `loaded` from the artifact, `fresh` (newly initialised), or `unused` (in the artifact, not taken).
+    status: `loaded` from the artifact, `fresh` (newly initialised), or `unused` (only in the artifact).
     """
 
     component: str
@@ -85,14 +86,16 @@ def transfer(
             f"nothing of the artifact ({source.title}) fits {registry.title(algorithm)}: {reasons}; start from "
             "scratch, or choose components or an algorithm with the same networks"
         )
+    fresh = {row.component for row in rows if row.status == "fresh"}
     for origin in source.state.nets:
-        if origin not in chosen.values():
-            reason = "not asked for" if components is not None else "no counterpart that it fits"
+        # Where its namesake is fresh, that row says why already.
+        if origin not in chosen.values() and origin not in fresh:
+            reason = "not asked for" if components is not None else f"{registry.title(algorithm)} has none"
             rows.append(Row(origin, "unused", reason))
 
     def spread(tree: Any) -> Any:
         # Copies, since the state is donated to the compiled update.
-        return jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (size, *leaf.shape[1:])), copy=True), tree)
+        return jax.tree.map(lambda leaf: jnp.array(np.broadcast_to(leaf, (size, *leaf.shape[1:])), copy=True), tree)
 
     nets, targets = dict(fresh_state.nets), dict(fresh_state.targets)
     for name, origin in chosen.items():
