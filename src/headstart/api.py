@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -23,8 +24,9 @@ from headstart.envs.lanes import Lanes
 from headstart.errors import UsageError, unknown
 from headstart.spec import Spec
 from headstart.train import acting, offline, online
-from headstart.train.evaluate import Episode, interval
+from headstart.train.evaluate import Episode, Evaluation
 from headstart.train.evaluate import evaluate as run_episodes
+from headstart.train.options import OfflineOptions, OnlineOptions
 from headstart.train.run import Run
 
 EVALUATION_LANES = 10
@@ -57,8 +59,8 @@ def pretrain(
     algorithm: an algorithm such as `CalQL(weight=1.0)`, or its name. data: a data set or a source.
     steps: gradient steps. out: run directory (None: nothing is written). seeds: training seeds side by side,
     numbered from `seed`. env: where to evaluate (None: not). normalize: standardise observations by the data.
-    reward_scale, reward_shift: rewards become scale * reward + shift. resume: go on with the run in `out`, or return its
-    artifact where it is complete. options: fields of `OfflineOptions`.
+    reward_scale, reward_shift: rewards become scale * reward + shift. resume: go on with the run in `out`, or return
+    its artifact where it is complete. options: fields of `OfflineOptions`.
 
     Raises `UsageError` for what does not fit together, `DataError` for data that holds NaN, `TrainingError` for a loss
     that is not finite.
@@ -68,9 +70,7 @@ def pretrain(
     >>> model = hs.pretrain(hs.CalQL(), data, steps=20_000)     # doctest: +SKIP
     """
     algorithm = _algorithm(algorithm)
-    options = _options(offline.OfflineOptions, steps, options)
-    if (finished := _finished(out, resume)) is not None:
-        return finished
+    options = _options(OfflineOptions, steps, options)
     data = _prepared(load(data), reward_scale, reward_shift)
     spec = data.spec
     if env is not None:
@@ -85,8 +85,10 @@ def pretrain(
         "eval_episodes": eval_episodes,
     }  # fmt: skip
     phase = _Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data)
+    if (finished := phase.finished(out, resume)) is not None:
+        return finished
     keys, init_keys = phase.keys()
-    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, spec)))(init_keys)
+    states = _init(algorithm, spec, init_keys)
     with phase.run(out, resume) as run:
         states = offline.train(
             algorithm, states, keys, rows, normalizer, options, run.run, members, evaluate=run.evaluate
@@ -133,16 +135,13 @@ def finetune(
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
     algorithm = source.algorithm if algorithm is None else _algorithm(algorithm)
-    kind = offline.OfflineOptions if env is None else online.OnlineOptions
+    kind = OfflineOptions if env is None else OnlineOptions
     options = _options(kind, steps, options)
-    if (finished := _finished(out, resume)) is not None:
-        return finished
-
     inherited = {} if source is None else source.settings
     reward_scale = inherited.get("reward_scale", 1.0) if reward_scale is None else reward_scale
     reward_shift = inherited.get("reward_shift", 0.0) if reward_shift is None else reward_shift
     data = None if data is None else _prepared(load(data), reward_scale, reward_shift)
-    spec = _common_spec(source, data, env)
+    spec = _common_spec(source, data, env or eval_env)
     if normalizer not in ("keep", "extend"):
         raise unknown("normalizer", normalizer, ("keep", "extend"))
     statistics = Normalizer.of(spec) if source is None else source.normalizer
@@ -157,11 +156,11 @@ def finetune(
         "env": env or eval_env, "reward_scale": reward_scale, "reward_shift": reward_shift, "freeze": sorted(freeze),
         "components": dict(components or {}), "normalizer": normalizer, "eval_episodes": eval_episodes,
     }  # fmt: skip
-    phase = _Phase(
-        "online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data
-    )
+    phase = _Phase("online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data)
+    if (finished := phase.finished(out, resume)) is not None:
+        return finished
     keys, init_keys = phase.keys()
-    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, spec)))(init_keys)
+    states = _init(algorithm, spec, init_keys)
     _require_components(states, freeze)
     if source is not None:
         states, report = transfer(source, algorithm, spec, states, components)
@@ -173,53 +172,14 @@ def finetune(
                 algorithm, states, keys, rows, statistics, options, run.run, members, "adapt", freeze, run.evaluate
             )
         else:
-            lowest = float(rows.rewards[data.transitions].min()) if rows is not None and rows.rewards is not None else 0.0
+            lowest = (
+                float(rows.rewards[data.transitions].min()) if rows is not None and rows.rewards is not None else 0.0
+            )
             states = online.train(
                 algorithm, states, keys, env, spec, statistics, options, run.run, members, rows,
                 reward_scale, reward_shift, lowest, freeze, run.evaluate,
             )  # fmt: skip
         return run.finish(states)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Episodes of every training seed, and their means with 95% bootstrap intervals (mean, low, high).
-
-    returns: undiscounted. success: share of episodes that solved the task, None where the environment never says.
-    """
-
-    env: str
-    seeds: tuple[int, ...]
-    episodes: list[list[Episode]]
-
-    @property
-    def returns(self) -> tuple[float, float, float]:
-        return interval([[episode.return_ for episode in member] for member in self.episodes])
-
-    @property
-    def success(self) -> tuple[float, float, float] | None:
-        solved = [[episode.success for episode in member] for member in self.episodes]
-        if any(value is None for member in solved for value in member):
-            return None
-        return interval(np.asarray(solved, float))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "env": self.env,
-            "seeds": list(self.seeds),
-            "returns": list(self.returns),
-            "success": None if self.success is None else list(self.success),
-            "episodes": [[episode.to_json() for episode in member] for member in self.episodes],
-        }
-
-    def describe(self) -> str:
-        """Short text: `return -63.2 [-70.1, -55.0], success 57% [43, 71] (50 episodes x 3 seeds)`."""
-        mean, low, high = self.returns
-        text = f"return {mean:.4g} [{low:.4g}, {high:.4g}]"
-        if self.success is not None:
-            mean, low, high = (100.0 * value for value in self.success)
-            text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
-        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seeds)"
 
 
 def evaluate(
@@ -282,6 +242,13 @@ class _Phase:
         )
         return drawn[:, 0], drawn[:, 1]
 
+    def finished(self, out: str | Path | None, resume: bool) -> Artifact | None:
+        """The artifact of the run in `out` where that is complete. Raises `UsageError` where it had other settings."""
+        if not resume or out is None or not (Path(out) / "artifact").exists():
+            return None
+        self.run(out, resume)
+        return Artifact.load(Path(out) / "artifact")
+
     def run(self, out: str | Path | None, resume: bool) -> _Running:
         described = {
             "phase": self.name,
@@ -300,7 +267,6 @@ class _Running:
 
     def __init__(self, phase: _Phase, run: Run):
         self.phase, self.run = phase, run
-        self.latest: Evaluation | None = None
         self._lanes: Lanes | None = None
 
     def __enter__(self) -> _Running:
@@ -309,6 +275,7 @@ class _Running:
     def __exit__(self, *_: Any) -> None:
         if self._lanes is not None:
             self._lanes.close()
+        self.run.close()
 
     @property
     def evaluate(self) -> Callable[[Any, int], None] | None:
@@ -326,7 +293,6 @@ class _Running:
             lambda observations: acting.act(policies, phase.normalizer, observations),
             self._lanes, episodes=episodes, seed=1_000_000, members=count,
         )  # fmt: skip
-        self.latest = Evaluation(env, phase.seeds, played)
         self.run.write(
             "episodes",
             [
@@ -336,8 +302,20 @@ class _Running:
             ],
         )
 
+    @property
+    def latest(self) -> Evaluation | None:
+        """The last evaluation in the run's own records: it may have been made before the run was killed and resumed."""
+        lines = self.run.read("episodes")
+        if not lines:
+            return None
+        lines = [line for line in lines if line["step"] == lines[-1]["step"]]
+        episodes = [
+            [Episode.from_json(line) for line in lines if line["training_seed"] == seed] for seed in self.phase.seeds
+        ]
+        return Evaluation(self.phase.settings["env"], self.phase.seeds, episodes)
+
     def artifact(self, states: Any) -> Artifact:
-        phase = self.phase
+        phase, latest = self.phase, self.latest
         return Artifact(
             algorithm=phase.algorithm,
             spec=phase.spec,
@@ -347,7 +325,7 @@ class _Running:
             settings=phase.settings | {"phase": phase.name, "steps": phase.options.steps},
             data=phase.data.summary() if phase.data is not None else {},
             lineage=phase.lineage,
-            evaluation=None if self.latest is None else self.latest.to_json(),
+            evaluation=None if latest is None else latest.to_json(),
         )
 
     def finish(self, states: Any) -> Artifact:
@@ -360,6 +338,11 @@ class _Running:
         return artifact
 
 
+@functools.partial(jax.jit, static_argnames=("algorithm", "spec"))
+def _init(algorithm: Any, spec: Spec, keys: jax.Array) -> Any:
+    return jax.vmap(lambda key: algorithm.init(key, spec))(keys)
+
+
 def _algorithm(algorithm: Any) -> Any:
     if isinstance(algorithm, str):
         return registry.algorithm(algorithm)
@@ -368,22 +351,13 @@ def _algorithm(algorithm: Any) -> Any:
 
 
 def _options(kind: type, steps: int, options: dict[str, Any]) -> Any:
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, found {steps}")
-    return config.replace(kind(), steps=steps, **options)
+    return config.replace(kind(steps), **options)
 
 
 def _seeds(first: int, count: int) -> tuple[int, ...]:
     if count < 1 or first < 0:
         raise UsageError(f"expected at least one training seed from 0 on, found {count} from {first}")
     return tuple(range(first, first + count))
-
-
-def _finished(out: str | Path | None, resume: bool) -> Artifact | None:
-    """The artifact of a run that is complete already."""
-    if resume and out is not None and (Path(out) / "artifact").exists():
-        return Artifact.load(Path(out) / "artifact")
-    return None
 
 
 def _prepared(data: Dataset, scale: float, shift: float) -> Dataset:

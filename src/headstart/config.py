@@ -56,6 +56,19 @@ def replace(config: T, **changes: Any) -> T:
     return from_json(type(config), to_json(config) | {key: to_json(value) for key, value in changes.items()})
 
 
+def settle(config: Any) -> None:
+    """For `__post_init__`: check every field against its type, and bring it to its plain form (lists become tuples,
+    whole numbers floats where the field is one), so that a configuration made in Python is as strict as one from JSON.
+
+    Raises `UsageError` for values of the wrong type or outside their choices.
+    """
+    hints = typing.get_type_hints(type(config))
+    for name in (f.name for f in dataclasses.fields(config)):
+        value = _value(hints[name], getattr(config, name), f"{type(config).__name__}.{name}")
+        # The only way to set a field of a frozen dataclass.
+        object.__setattr__(config, name, value)
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from headstart.cli import parse
 from headstart.cli.collect import collect
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from headstart.data.inspect import Inspection, Quantiles
 
 
-def inspect(source: tyro.conf.Positional[str], json: bool = False) -> None:
+def inspect(source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")], json: bool = False) -> None:
     """Show what a data set holds, whether it is sound, and what it can be used for.
 
     Args:
@@ -35,7 +36,11 @@ def inspect(source: tyro.conf.Positional[str], json: bool = False) -> None:
         _show(inspection, algorithms)
 
 
-def convert(source: tyro.conf.Positional[str], target: tyro.conf.Positional[str], overwrite: bool = False) -> None:
+def convert(
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")],
+    overwrite: bool = False,
+) -> None:
     """Write any data set as a Minari data set or as a folder of memory-mapped arrays.
 
     Args:
@@ -51,6 +56,12 @@ def convert(source: tyro.conf.Positional[str], target: tyro.conf.Positional[str]
 
 
 VERBS = {"inspect": inspect, "convert": convert, "collect": collect}
+
+
+def main(args: list[str]) -> None:
+    about = {name: parse.first_line(verb) for name, verb in VERBS.items()}
+    name, rest = parse.choose(args, "headstart data", "verb", about)
+    parse.call(VERBS[name], rest, f"headstart data {name}")
 
 
 def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,11 @@ class Episode:
 
     def to_json(self) -> dict[str, Any]:
         return {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Episode:
+        """The inverse; `line` may hold more."""
+        return cls(line["seed"], line["return"], line["length"], line["success"])
 
 
 def evaluate(
@@ -101,3 +106,53 @@ def interval(
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(values.mean()), float(low), float(high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Episodes of every training seed, and their means with 95% bootstrap intervals (mean, low, high).
+
+    returns: undiscounted. success: share of episodes that solved the task, None where the environment never says.
+    """
+
+    env: str
+    seeds: tuple[int, ...]
+    episodes: list[list[Episode]]
+
+    @property
+    def returns(self) -> tuple[float, float, float]:
+        return interval([[episode.return_ for episode in member] for member in self.episodes])
+
+    @property
+    def success(self) -> tuple[float, float, float] | None:
+        solved = [[episode.success for episode in member] for member in self.episodes]
+        if any(value is None for member in solved for value in member):
+            return None
+        return interval(np.asarray(solved, float))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "env": self.env,
+            "seeds": list(self.seeds),
+            "returns": list(self.returns),
+            "success": None if self.success is None else list(self.success),
+            "episodes": [[episode.to_json() for episode in member] for member in self.episodes],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Evaluation:
+        episodes = [[Episode.from_json(episode) for episode in member] for member in data["episodes"]]
+        return cls(data["env"], tuple(data["seeds"]), episodes)
+
+    def member(self, index: int) -> Evaluation:
+        """The episodes of one training seed."""
+        return Evaluation(self.env, self.seeds[index : index + 1], self.episodes[index : index + 1])
+
+    def describe(self) -> str:
+        """Short text: `return -63.2 [-70.1, -55.0], success 57% [43, 71] (50 episodes x 3 seeds)`."""
+        mean, low, high = self.returns
+        text = f"return {mean:.4g} [{low:.4g}, {high:.4g}]"
+        if self.success is not None:
+            mean, low, high = (100.0 * value for value in self.success)
+            text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
+        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seeds)"

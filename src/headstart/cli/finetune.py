@@ -1,0 +1,110 @@
+"""`headstart finetune`: adapt an artifact to a task."""
+
+# No `from __future__ import annotations`: the types below are made while the program runs.
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from headstart.algos import registry
+from headstart.cli import outcome, parse
+from headstart.errors import UsageError
+from headstart.train.options import OfflineOptions, OnlineOptions
+
+SCRATCH = "scratch"
+
+
+def main(args: list[str]) -> None:
+    from tyro.conf import OmitArgPrefixes as Flat
+    from tyro.conf import Positional, arg
+
+    given = parse.given(args)
+    kind = OfflineOptions if "--data" in given and "--env" not in given else OnlineOptions
+    _require_fitting(given, kind)
+
+    def finetune(
+        artifact: Annotated[str, Positional, arg(metavar="ARTIFACT")],
+        *,
+        out: Path,
+        env: str | None = None,
+        data: str | None = None,
+        algo: str | None = None,
+        set: tuple[str, ...] = (),
+        components: tuple[str, ...] = (),
+        freeze: tuple[str, ...] = (),
+        normalizer: Literal["keep", "extend"] = "keep",
+        seeds: int | None = None,
+        seed: int = 0,
+        eval_env: str | None = None,
+        eval_episodes: int = 20,
+        reward_scale: float | None = None,
+        reward_shift: float | None = None,
+        resume: bool = False,
+        training: Flat[kind],
+    ) -> None:
+        """Adapt an artifact to a task: online in --env (mixed with --data where given), or on --data alone.
+
+        The training options below are those of online finetuning; with --data alone they are those of pretraining
+        (see `headstart finetune --data SOURCE --help`).
+
+        Args:
+            artifact: Folder of an artifact or of the run that made it; scratch: new networks (with --algo).
+            out: Folder of the run; what is there is never overwritten.
+            env: Environment to learn in, "ID" or "ID?key=value&...".
+            data: Where data is, as for pretraining.
+            algo: Another algorithm to go on with; components of the same name and shape are carried over. bc on data
+                is supervised finetuning.
+            set: Fields of the algorithm, as FIELD=VALUE (lists as FIELD=[256,256]). The others are as in the artifact,
+                or with --algo as they are by default.
+            components: Where names differ, as HERE=THERE: the component of the artifact that each one is loaded from;
+                those that are not named start fresh.
+            freeze: Components that stay as they are.
+            normalizer: Keep the artifact's statistics, or extend them by those of --data.
+            seeds: Training seeds, by default those of the artifact.
+            seed: The first training seed, where they are not the artifact's.
+            eval_env: Where to evaluate when there is no --env.
+            eval_episodes: Episodes of an evaluation, for each training seed.
+            reward_scale: Rewards become scale * reward + shift; by default as in the artifact.
+            reward_shift: The shift.
+            resume: Go on with the run in --out, started with the same settings, where it stopped.
+        """
+        from headstart import api
+
+        source, algorithm = _start(artifact, algo, parse.values(set, "--set"))
+        result = api.finetune(
+            source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
+            components=parse.assignments(components, "--components") or None, normalizer=normalizer,
+            eval_env=eval_env, eval_episodes=eval_episodes, reward_scale=reward_scale, reward_shift=reward_shift,
+            resume=resume, **dataclasses.asdict(training),
+        )  # fmt: skip
+        outcome.tell(result, out, "--steps N --out DIR")
+
+    parse.call(finetune, args, "headstart finetune")
+
+
+def _require_fitting(given: list[str], kind: type) -> None:
+    """Raise `UsageError` for flags of the other kind of finetuning, and for fields of algorithms."""
+    mine = parse.flags(kind)
+    other, when = (OnlineOptions, "with --env") if kind is OfflineOptions else (OfflineOptions, "on --data alone")
+    of_algorithms = {flag for made in registry.KINDS.values() for flag in parse.flags(made)}
+    for flag in given:
+        if flag in parse.flags(other) - mine:
+            raise UsageError(f"{flag} is an option of finetuning {when}; it does not apply here")
+        if flag in of_algorithms:
+            field = flag.removeprefix("--").replace("-", "_")
+            raise UsageError(f"{flag} is a field of algorithms; write --set {field}=VALUE")
+
+
+def _start(artifact: str, algo: str | None, changes: dict[str, Any]) -> tuple[Any, Any]:
+    """The artifact (None: from scratch) and the algorithm to go on with (None: its own)."""
+    from headstart import config
+    from headstart.artifact import Artifact
+
+    if artifact == SCRATCH:
+        if algo is None:
+            raise UsageError("from scratch there is no algorithm to go on with; name one with --algo")
+        return None, registry.algorithm(algo, **changes)
+    if algo is not None:
+        algorithm = registry.algorithm(algo, **changes)
+        return Artifact.load(artifact), algorithm
+    loaded = Artifact.load(artifact)
+    return loaded, config.replace(loaded.algorithm, **changes) if changes else None

@@ -1,0 +1,35 @@
+"""What a finished run says: how it scored, where its artifact is, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headstart.artifact import Artifact
+    from headstart.train.evaluate import Evaluation
+
+
+def tell(artifact: Artifact, out: Path, onward: str) -> None:
+    """onward: the verb and flags that suggest themselves next."""
+    if artifact.evaluation is not None:
+        from headstart.train.evaluate import Evaluation
+
+        show(Evaluation.from_json(artifact.evaluation))
+    env = shlex.quote(artifact.settings.get("env") or "ENV")
+    run = shlex.quote(str(out))
+    print(f"artifact: {out / 'artifact'}")
+    print(f"next: headstart evaluate {run} --env {env}")
+    print(f"  or: headstart finetune {run} --env {env} {onward}")
+
+
+def show(evaluation: Evaluation) -> None:
+    """A line for each training seed, and one for all."""
+    lines = {"all" if len(evaluation.seeds) > 1 else f"seed {evaluation.seeds[0]}": evaluation}
+    if len(evaluation.seeds) > 1:
+        lines = {f"seed {seed}": evaluation.member(i) for i, seed in enumerate(evaluation.seeds)} | lines
+    print(evaluation.env)
+    width = max(map(len, lines))
+    for name, part in lines.items():
+        print(f"  {name:<{width}}  {part.describe()}")

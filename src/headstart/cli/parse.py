@@ -1,0 +1,177 @@
+"""From command lines to function calls: tyro reads the flags, and mistakes get short answers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
+import json
+import os
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from headstart.errors import UsageError, unknown
+
+HELP = ("-h", "--help")
+
+
+def call(function: Callable[..., None], args: Sequence[str], prog: str) -> None:
+    """Call `function` as the arguments say. Its parameters are the flags, their help is in its docstring; a parameter
+    that is a dataclass, annotated with `tyro.conf.OmitArgPrefixes`, has a flag for every field.
+
+    Prints help and raises `SystemExit` where that is asked for. Raises `UsageError` for what is unknown, missing, given
+    twice or of another type.
+    """
+    import tyro
+
+    @functools.wraps(function)
+    def bind(*values: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(function, *values, **named)
+
+    said = io.StringIO()
+    width = {} if set(HELP) & set(args) else {"COLUMNS": "10000"}
+    try:
+        with contextlib.redirect_stderr(said), _environment(width):
+            _once(args)
+            bound = tyro.cli(bind, args=list(args), prog=prog)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise _mistake(said.getvalue(), function, args, prog) from None
+    bound()
+
+
+def choose(args: Sequence[str], prog: str, kind: str, about: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The name that the first argument chooses, and the other arguments. about: {name: one line of help}.
+
+    Prints a list of the names and raises `SystemExit` for --help. Raises `UsageError` where none or an unknown one is
+    given.
+    """
+    if args and args[0] in HELP:
+        print(f"usage: {prog} {kind.upper()} [OPTIONS]\n\n{listing(about)}\n\nSee {prog} {kind.upper()} --help.")
+        raise SystemExit(0)
+    if not args or args[0].startswith("-"):
+        found = f"found {args[0]}" if args else "found nothing"
+        raise UsageError(f"{prog}: expected {_article(kind)} first, {found}; one of {', '.join(about)}")
+    if args[0] not in about:
+        raise unknown(kind, args[0], about)
+    return args[0], list(args[1:])
+
+
+def listing(about: Mapping[str, str]) -> str:
+    """Two columns of text."""
+    width = max(map(len, about))
+    return "\n".join(f"  {name:<{width}}  {line}".rstrip() for name, line in about.items())
+
+
+def first_line(documented: Any) -> str:
+    """The first line of a docstring, without its full stop."""
+    return (inspect.getdoc(documented) or "").partition("\n")[0].rstrip(".")
+
+
+def flags(documented: Any) -> set[str]:
+    """The flags that a function or dataclass gives rise to."""
+    if dataclasses.is_dataclass(documented):
+        hints = {field.name: field.type for field in dataclasses.fields(documented)}
+    else:
+        hints = {name: hint for name, hint in typing.get_type_hints(documented).items() if name != "return"}
+    found = set()
+    for name, hint in hints.items():
+        if dataclasses.is_dataclass(hint):
+            found |= flags(hint)
+            continue
+        name = name.replace("_", "-")
+        found.add(f"--{name}")
+        if hint in (bool, "bool"):
+            found.add(f"--no-{name}")
+    return found
+
+
+def given(args: Sequence[str]) -> list[str]:
+    """The flags among the arguments, as tyro spells them: `--n_step=3` is `--n-step`."""
+    return [a.partition("=")[0].replace("_", "-") for a in args if re.match(r"--\w", a)]
+
+
+def assignments(pairs: Sequence[str], flag: str) -> dict[str, str]:
+    """{"a": "b"} for ("a=b",). Raises `UsageError` for other forms."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{flag}: expected NAME=VALUE, found {pair!r}")
+        if name in found:
+            raise UsageError(f"{flag}: {name} is given twice")
+        found[name] = value
+    return found
+
+
+def values(pairs: Sequence[str], flag: str) -> dict[str, Any]:
+    """The same with values that are JSON where they parse, else text: {"weight": 1, "prior": "policy"}."""
+    found: dict[str, Any] = {}
+    for name, value in assignments(pairs, flag).items():
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def _once(args: Sequence[str]) -> None:
+    """tyro would take the last of two and forget the first."""
+    seen = set()
+    for flag in given(args):
+        if flag in seen:
+            raise UsageError(f"{flag} is given twice")
+        seen.add(flag)
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name in changes:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
+
+
+PLAIN = {
+    r"^Error parsing ": "",
+    r"invalid literal for int\(\) with base 10: (.*)": r"expected a whole number, found \1",
+    r"could not convert string to float: (.*)": r"expected a number, found \1",
+    r"Could not find valid parse for arguments: ": "cannot make sense of ",
+}
+"""What Python and tyro say, and how to say it to a user."""
+
+
+def _mistake(box: str, function: Callable, args: Sequence[str], prog: str) -> UsageError:
+    """One or two lines for the box of text in which tyro says what is wrong."""
+    known = flags(function)
+    for flag in given(args):
+        if flag not in known:
+            return unknown(f"option of {prog}", flag, known)
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    # The first line is the title; what follows a rule is help.
+    lines = [line for line in lines[1:] if line]
+    rule = next((i for i, line in enumerate(lines) if not line.strip("─")), len(lines))
+    lines = lines[:rule]
+    if lines and lines[0].startswith("Missing from"):
+        # An argument and its help take a line each.
+        missing = ", ".join(line for line in lines[1:] if re.match(r"--\w|[A-Z]+$", line))
+        return UsageError(f"missing {missing}; see {prog} --help")
+    text = " ".join(lines)
+    for pattern, words in PLAIN.items():
+        text = re.sub(pattern, words, text)
+    return UsageError(f"{text.rstrip('.')}; see {prog} --help")
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -1,0 +1,58 @@
+"""`headstart pretrain`: train on data that does not grow."""
+
+# No `from __future__ import annotations`: the types below are made while the program runs.
+import dataclasses
+from pathlib import Path
+
+from headstart.algos import registry
+from headstart.cli import outcome, parse
+from headstart.train.options import OfflineOptions
+
+
+def main(args: list[str]) -> None:
+    about = {name: parse.first_line(make) for name, make in registry.ALGORITHMS.items()}
+    name, rest = parse.choose(args, "headstart pretrain", "algorithm", about)
+    from tyro.conf import OmitArgPrefixes as Flat
+
+    preset = registry.algorithm(name)
+
+    def pretrain(
+        *,
+        data: str,
+        out: Path,
+        seeds: int = 1,
+        seed: int = 0,
+        env: str | None = None,
+        eval_episodes: int = 20,
+        normalize: bool = False,
+        reward_scale: float = 1.0,
+        reward_shift: float = 0.0,
+        resume: bool = False,
+        training: Flat[OfflineOptions],
+        algorithm: Flat[type(preset)] = preset,
+    ) -> None:
+        """Train on data that does not grow, and write an artifact.
+
+        Args:
+            data: Where the data is: minari:ID_OR_FOLDER, d4rl:FILE.hdf5, ogbench:NAME_OR_FILE.npz, arrays:FILE.npz or
+                arrays:FOLDER.
+            out: Folder of the run; what is there is never overwritten.
+            seeds: Training seeds, trained side by side.
+            seed: The first training seed; the others count on from it.
+            env: Environment in which to evaluate, "ID" or "ID?key=value&..."; none: no evaluation.
+            eval_episodes: Episodes of an evaluation, for each training seed.
+            normalize: Standardise observations by the data's statistics.
+            reward_scale: Rewards become scale * reward + shift.
+            reward_shift: The shift.
+            resume: Go on with the run in --out, started with the same settings, where it stopped.
+        """
+        from headstart import api
+
+        artifact = api.pretrain(
+            algorithm, data, out=out, seeds=seeds, seed=seed, env=env, eval_episodes=eval_episodes,
+            normalize=normalize, reward_scale=reward_scale, reward_shift=reward_shift, resume=resume,
+            **dataclasses.asdict(training),
+        )  # fmt: skip
+        outcome.tell(artifact, out, "--steps N --out DIR")
+
+    parse.call(pretrain, rest, f"headstart pretrain {name}")

@@ -1,0 +1,75 @@
+"""What a training loop may be told. Apart from the loops, so that the command line reads it without importing JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from headstart import config
+from headstart.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class OfflineOptions:
+    """How long, and what to write when. Steps are gradient steps."""
+
+    steps: int
+    """Gradient steps."""
+    log_every: int = 1_000
+    """Steps between lines of metrics.jsonl."""
+    eval_every: int = 0
+    """Steps between evaluations; 0: only at the end."""
+    checkpoint_every: int = 10_000
+    """Steps between checkpoints; 0: none but on interruption."""
+    data_on: Literal["auto", "device", "host"] = "auto"
+    """Where batches are drawn; auto: on the device where the data fits."""
+
+    def __post_init__(self):
+        config.settle(self)
+        _at_least(self, 1, "steps")
+        _at_least(self, 0, "log_every", "eval_every", "checkpoint_every")
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineOptions:
+    """How much experience, how it is used, and what to write when. Steps are environment steps of one seed."""
+
+    steps: int
+    """Environment steps (decisions) of each training seed."""
+    lanes: int = 1
+    """Environments of each seed."""
+    collect: int = 10
+    """Steps of each lane between two rounds of updates."""
+    updates_per_step: float = 1.0
+    """Gradient steps for each environment step (UTD)."""
+    warmup: int = 0
+    """First steps, taken by the policy as it came, before updates begin (WSRL: 5000)."""
+    offline_share: float = 0.5
+    """Part of every batch that comes from the offline data, where there is any."""
+    final_offline_share: float | None = None
+    """The same at the end of the run, linear between; None: constant."""
+    mixture: Literal["share", "append"] = "share"
+    """append: offline and online rows form one pool, drawn uniformly; the shares do not count."""
+    buffer_rows: int = 1_000_000
+    """Rows that the replay buffer of a seed holds."""
+    log_every: int = 1_000
+    """Steps between lines of metrics.jsonl."""
+    eval_every: int = 5_000
+    """Steps between evaluations; 0: only before the first update and at the end."""
+    checkpoint_every: int = 10_000
+    """Steps between checkpoints; 0: none but on interruption."""
+
+    def __post_init__(self):
+        config.settle(self)
+        _at_least(self, 1, "steps", "lanes", "collect", "buffer_rows")
+        _at_least(self, 0, "updates_per_step", "warmup", "log_every", "eval_every", "checkpoint_every")
+        for name in ("offline_share", "final_offline_share"):
+            share = getattr(self, name)
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise UsageError(f"{name} must be between 0 and 1, found {share}")
+
+
+def _at_least(options: Any, least: int, *names: str) -> None:
+    for name in names:
+        if not getattr(options, name) >= least:
+            raise UsageError(f"{name} must be at least {least}, found {getattr(options, name)}")
