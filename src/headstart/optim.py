@@ -1,16 +1,13 @@
-"""Optimisers, gradients a micro-chunk at a time, slowly moving targets and frozen components."""
+"""Optimisers, gradients a micro-chunk at a time, and slowly moving targets."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-
-from headstart.errors import unknown
 
 
 def adam(learning_rate: float, decay_steps: int = 0) -> optax.GradientTransformation:
@@ -29,35 +26,6 @@ def step(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, pa
 def polyak(target: Any, online: Any, tau: float) -> Any:
     """(1 - tau) * target + tau * online, leaf by leaf."""
     return jax.tree.map(lambda old, new: (1.0 - tau) * old + tau * new, target, online)
-
-
-def freeze(update: Callable, components: Iterable[str], known: Iterable[str]) -> Callable:
-    """`update(state, batch, key)` after which nets, targets and optimiser states of `components` are as before.
-
-    The work for their gradients is dropped by the compiler. Within an update other components may still look at the
-    step that a frozen one would have taken. known: the names of all components, such as `state.nets`.
-
-    Raises `UsageError` for an unknown component, with a "did you mean".
-    """
-    frozen, known = tuple(components), tuple(known)
-    for name in frozen:
-        if name not in known:
-            raise unknown("component", name, known)
-
-    def put_back(old: dict, new: dict) -> dict:
-        return new | {name: old[name] for name in frozen if name in old}
-
-    def frozen_update(state, batch, key):
-        after, metrics = update(state, batch, key)
-        after = dataclasses.replace(
-            after,
-            nets=put_back(state.nets, after.nets),
-            targets=put_back(state.targets, after.targets),
-            opt_state=put_back(state.opt_state, after.opt_state),
-        )
-        return after, metrics
-
-    return frozen_update if frozen else update
 
 
 def value_and_grad_in_chunks(loss: Callable, rows: int, per_row: int) -> Callable:

@@ -28,10 +28,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from headstart import trees
 from headstart.algos import registry
 from headstart.artifact import selftest
-from headstart.artifact.model import Artifact, config_digest, model_digest
-from headstart.artifact.paths import digest, fill
+from headstart.artifact.model import Artifact, arrays_digest, config_digest, model_digest
 from headstart.config import to_json
 from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, UsageError
@@ -192,21 +192,21 @@ def load(path: str | Path) -> Artifact:
         expected = jax.eval_shape(jax.vmap(lambda key: algorithm.init(key, spec)), keys)
     except UsageError as error:
         raise ArtifactError(f"{folder / MANIFEST}: {error}") from error
-    weights = {"nets": expected.nets, "targets": expected.targets, "step": expected.step}
-    weights = fill(weights, arrays["weights"], str(folder / "weights.safetensors"))
-    opt_state = fill(expected.opt_state, arrays["optimizer"], str(folder / "optimizer.safetensors"))
-    normalizer = fill(
-        _expected_normalizer(spec, arrays["normalizer"]), arrays["normalizer"], str(folder / "normalizer.safetensors")
-    )
+    templates = {
+        "weights": {"nets": expected.nets, "targets": expected.targets, "step": expected.step},
+        "optimizer": expected.opt_state,
+        "normalizer": _expected_normalizer(spec, arrays["normalizer"]),
+    }
+    filled = {part: _fill(folder / f"{part}.safetensors", templates[part], arrays[part]) for part in PARTS}
     for part in PARTS:
-        _compare_digest(folder / f"{part}.safetensors", digest(arrays[part]), digests[part])
+        _compare_digest(folder / f"{part}.safetensors", arrays_digest(arrays[part]), digests[part])
     _compare_digest(folder / MANIFEST, model_digest(digests), manifest["digest"])
     evaluation = folder / "eval.json"
     artifact = Artifact(
         algorithm=algorithm,
         spec=spec,
-        state=State(weights["nets"], weights["targets"], opt_state, weights["step"]),
-        normalizer=normalizer,
+        state=State(opt_state=filled["optimizer"], **filled["weights"]),
+        normalizer=filled["normalizer"],
         seeds=tuple(manifest["seeds"]),
         settings=manifest["settings"],
         data=_read_json(folder / "data.json"),
@@ -285,6 +285,13 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise ArtifactError(f"{file} cannot be read: {error.strerror or error}") from error
     except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(f"{file} is damaged or cut short: {error}") from error
+
+
+def _fill(file: Path, template: Any, arrays: dict[str, np.ndarray]) -> Any:
+    try:
+        return trees.fill(template, arrays)
+    except ValueError as error:
+        raise ArtifactError(f"{file}: {error}") from error
 
 
 def _compare_digest(file: Path, found: str, expected: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from headstart import trees
 from headstart.algos import registry
-from headstart.artifact.paths import digest, named_leaves
 from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, UsageError
 from headstart.spec import Spec
@@ -61,7 +61,7 @@ class Artifact:
         object.__setattr__(self, "lineage", tuple(self.lineage))
         for name in ("state", "normalizer"):
             object.__setattr__(self, name, jax.tree.map(np.array, getattr(self, name)))
-        for path, leaf in named_leaves(self.state).items():
+        for path, leaf in trees.flatten(self.state).items():
             if leaf.shape[:1] != (self.members,):
                 raise ArtifactError(
                     f"state: {path} has shape {leaf.shape}, expected a leading axis of {self.members} (one a seed)"
@@ -98,15 +98,17 @@ class Artifact:
         state = self.state
         weights = {"nets": state.nets, "targets": state.targets, "step": state.step}
         return {
-            "weights": named_leaves(weights),
-            "optimizer": named_leaves(state.opt_state),
-            "normalizer": named_leaves(self.normalizer),
+            "weights": trees.flatten(weights),
+            "optimizer": trees.flatten(state.opt_state),
+            "normalizer": trees.flatten(self.normalizer),
         }
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of every part of `arrays` and of `config`."""
-        return {part: digest(arrays) for part, arrays in self.arrays().items()} | {"config": config_digest(self.config)}
+        return {part: arrays_digest(arrays) for part, arrays in self.arrays().items()} | {
+            "config": config_digest(self.config)
+        }
 
     @property
     def digest(self) -> str:
@@ -211,6 +213,15 @@ class Artifact:
         from headstart.artifact.format import load
 
         return load(path)
+
+
+def arrays_digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over key paths, types, shapes and contents; the order does not count."""
+    total = hashlib.sha256()
+    for path in sorted(arrays):
+        total.update(f"{path} {arrays[path].dtype} {arrays[path].shape}\n".encode())
+        total.update(arrays[path].tobytes())
+    return total.hexdigest()
 
 
 def config_digest(config: dict[str, Any]) -> str:

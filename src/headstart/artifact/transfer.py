@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from headstart import trees
 from headstart.algos import registry
 from headstart.artifact.model import Artifact
-from headstart.artifact.paths import named_leaves
 from headstart.errors import UsageError, unknown
 from headstart.spec import Spec
 from headstart.state import State
@@ -150,7 +150,7 @@ def _kinds(old: Any, new: Any) -> str | None:
 
 def _difference(old: Any, new: Any, old_name: str = "", new_name: str = "") -> str | None:
     """The first key path or shape (without the axis of members) that differs, as text; None where none does."""
-    there, here = named_leaves(old), named_leaves(new)
+    there, here = trees.flatten(old), trees.flatten(new)
     for path in [*here, *there]:
         if path not in there:
             return f"{new_name}/{path} is here, but not there"
