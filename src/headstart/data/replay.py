@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -173,9 +174,10 @@ class Mixture:
     final_share: float | None = None
 
     def offline_rows(self, batch_size: int, progress: float) -> int:
-        """Offline rows of a batch when `progress` (0 to 1) of the run is done."""
+        """Offline rows of a batch when `progress` of the run is done: 0 to 1, or a little more where the last round of
+        several lanes went beyond the end."""
         final = self.share if self.final_share is None else self.final_share
-        return round(batch_size * (self.share + (final - self.share) * progress))
+        return round(batch_size * (self.share + (final - self.share) * min(progress, 1.0)))
 
 
 def draw_batches(
@@ -188,13 +190,16 @@ def draw_batches(
     key: jax.Array,
     start: int,
     count: int,
+    room: int,
 ) -> Batch:
     """`count` batches for the updates `start`, `start + 1`, ...: leaves (count, batch_size, ...) on the host.
 
-    The same integers as on the device: each update draws with the key `fold_in(key, update)`.
+    The same integers as on the device: each update draws with the key `fold_in(key, update)`. room: as many or more;
+    integers are drawn for so many updates, so that one compiled program serves every count.
     """
     sizes = (0 if offline is None else len(offline.rows)), (0 if online is None else len(online))
-    positions = np.asarray(_positions(key, start, count, *sizes, view.batch_size))
+    positions = np.asarray(_positions(key, start, np.arange(room), *(max(size, 1) for size in sizes), view.batch_size))
+    positions = positions[:, :count]
     if sizes[1] == 0:
         offline_mask = np.ones(positions.shape[1:], bool)
     elif sizes[0] == 0:
@@ -221,12 +226,10 @@ def _merged(masks: list[np.ndarray], leaves: tuple[np.ndarray, ...]) -> np.ndarr
     return result
 
 
-def _positions(key: jax.Array, start: int, count: int, offline: int, online: int, size: int) -> jax.Array:
-    """(3, count, size) int32 positions in the offline rows, in the online rows, and in both together."""
-    return _positions_compiled(key, start, np.arange(count), max(offline, 1), max(online, 1), size)
+@functools.partial(jax.jit, static_argnames="size")
+def _positions(key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, size: int) -> jax.Array:
+    """(3, len(ahead), size) int32 positions in the offline rows, in the online rows, and in both together."""
 
-
-def _draw(key, start, ahead, offline, online, size):
     def one(step):
         draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
         online_key, pool_key = jax.random.split(jax.random.fold_in(draw_key, 1))
@@ -239,6 +242,3 @@ def _draw(key, start, ahead, offline, online, size):
         )
 
     return jax.vmap(one, out_axes=1)(start + ahead)
-
-
-_positions_compiled = jax.jit(_draw, static_argnames="size")

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from headstart.errors import HeadstartError
 
@@ -56,7 +57,7 @@ def next_mark(step: int, total: int, *intervals: int) -> int:
 
 
 def due(before: int, step: int, total: int, interval: int) -> bool:
-    """Whether what is done every `interval` steps (0: never), and at the end, is due after going from `before` to `step`."""
+    """Whether what is done every `interval` steps (0: never) and at the end is due on going from `before` to `step`."""
     return interval > 0 and (before // interval != step // interval or step >= total)
 
 
@@ -75,10 +76,14 @@ class Pace:
 
 
 class Progress:
-    """A bar with rate and time left on standard error; nothing where that is not a terminal."""
+    """A bar with rate and time left on standard error; nothing where that is not a terminal.
+
+    Use as a context manager, so that an error leaves the terminal as it was.
+    """
 
     def __init__(self, title: str, total: int, done: int = 0):
-        self.started, self.done, self._first = time.perf_counter(), done, done
+        self.title = title
+        self.start(done)
         self._bar = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -89,7 +94,19 @@ class Progress:
                 TimeRemainingColumn(), console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task(title, total=total, completed=done, rate="")
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
             self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, done: int) -> None:
+        """Count rate and seconds from here on, where `done` steps are done."""
+        self.started, self.done, self._first = time.perf_counter(), done, done
 
     def update(self, done: int, note: str = "") -> None:
         self.done = done
@@ -105,6 +122,6 @@ class Progress:
     def seconds(self) -> float:
         return time.perf_counter() - self.started
 
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def timing(self, step: int) -> dict[str, Any]:
+        """A line of timing.jsonl."""
+        return {"phase": self.title, "step": step, "seconds": self.seconds, "rate": self.rate}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -12,31 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from headstart import trees
 from headstart.algorithm import Algorithm
 from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, draw_batches
 from headstart.data.views import Table, gather
 from headstart.train import updates
 from headstart.train.loop import Interruption, Pace, Progress, due, next_mark
+from headstart.train.options import OfflineOptions
 from headstart.train.run import Run
-
-
-@dataclasses.dataclass(frozen=True)
-class OfflineOptions:
-    """How long, and what to write when. Steps are gradient steps."""
-
-    steps: int = 100_000
-    """Gradient steps."""
-    log_every: int = 1_000
-    """Steps between lines of metrics.jsonl."""
-    eval_every: int = 0
-    """Steps between evaluations; 0: only at the end."""
-    checkpoint_every: int = 10_000
-    """Steps between checkpoints; 0: none but on interruption."""
-    data_on: str = "auto"
-    """Where batches are drawn: device, host, or auto (the device where the data fits)."""
-
 
 HOST_BATCHES = 32
 """Batches that are drawn on the host at once."""
@@ -65,21 +47,16 @@ def train(
     view = algorithm.view()
     one_batch = gather(table, table.rows[np.zeros(view.batch_size, int)], view, normalizer)
     learner = updates.learner(states, algorithm, one_batch)
-    advance = _on_device(algorithm, table, normalizer, frozen) if _fits(table, options.data_on) else None
-    advance = advance or _on_host(algorithm, table, normalizer, frozen, len(seeds))
+    place = _on_device if _fits(table, options.data_on) else _on_host
+    advance = place(algorithm, table, normalizer, frozenset(frozen))
 
     step = 0
-    if (restored := run.restore()) is not None:
-        step, arrays = restored
-        learner = trees.fill(learner, arrays["learner"])
+    if (restored := run.restore(learner)) is not None:
+        step, learner, _ = restored
     elif evaluate is not None:
         evaluate(learner.state, 0)
-
-    def save() -> None:
-        run.save(step, {"learner": trees.flatten(learner)})
-
-    pace, progress = Pace(), Progress(phase, options.steps, step)
-    with Interruption.watch() as interruption:
+    pace = Pace()
+    with Interruption.watch() as interruption, Progress(phase, options.steps, step) as progress:
         while step < options.steps:
             mark = next_mark(step, options.steps, options.log_every, options.eval_every, options.checkpoint_every)
             count = min(mark - step, pace.count)
@@ -91,17 +68,15 @@ def train(
             progress.update(step)
             if due(before, step, options.steps, options.log_every):
                 run.metrics(phase, step, updates.means(learner), seeds)
-                run.write("timing", [{"phase": phase, "step": step, "seconds": progress.seconds, "rate": progress.rate}])
+                run.write("timing", [progress.timing(step)])
                 learner = updates.clear(learner)
             if evaluate is not None and due(before, step, options.steps, options.eval_every or options.steps):
                 evaluate(learner.state, step)
             if interruption.asked or due(before, step, options.steps, options.checkpoint_every):
-                save()
+                run.save(step, learner)
             if interruption.asked and step < options.steps:
-                progress.close()
                 run.close()
                 interruption.stop(step, run.folder)
-    progress.close()
     return learner.state
 
 
@@ -130,27 +105,28 @@ def _free_bytes() -> float:
     return psutil.virtual_memory().available
 
 
-def _on_device(algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: Collection[str]) -> Callable:
-    run = updates.from_table(algorithm, algorithm.view(), normalizer, frozen)
-    on_device = jax.tree.map(jnp.asarray, table)
-    return lambda learner, keys, step, count: run(learner, keys, step, count, on_device)
+def _on_device(algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str]) -> Callable:
+    table, normalizer = jax.tree.map(jnp.asarray, (table, normalizer))
+
+    def advance(learner, keys, step, count):
+        return updates.from_table(algorithm, frozen, learner, keys, step, count, table, normalizer)
+
+    return advance
 
 
-def _on_host(
-    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: Collection[str], seeds: int
-) -> Callable:
+def _on_host(algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str]) -> Callable:
     """The same by batches that are drawn on the host, at most `HOST_BATCHES` at once."""
-    run = updates.from_batches(algorithm, frozen)
     view = algorithm.view()
 
     def advance(learner, keys, step, count):
         for first in range(step, step + count, HOST_BATCHES):
+            some = min(HOST_BATCHES, step + count - first)
             drawn = [
-                draw_batches(table, None, Mixture(), 0.0, view, normalizer, keys[s], first, HOST_BATCHES)
-                for s in range(seeds)
+                draw_batches(table, None, Mixture(), 0.0, view, normalizer, key, first, some, HOST_BATCHES)
+                for key in keys
             ]
-            batches = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
-            learner = run(learner, keys, first, min(HOST_BATCHES, step + count - first), batches)
+            batches = updates.stacked(drawn, HOST_BATCHES)
+            learner = updates.from_batches(algorithm, frozen, learner, keys, first, some, batches)
         return learner
 
     return advance

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import sys
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
-from headstart import trees
 from headstart.algorithm import Algorithm
 from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, Replay, draw_batches
@@ -20,37 +19,8 @@ from headstart.errors import UsageError
 from headstart.spec import Spec
 from headstart.train import acting, updates
 from headstart.train.loop import Interruption, Progress, due
+from headstart.train.options import OnlineOptions
 from headstart.train.run import Run
-
-
-@dataclasses.dataclass(frozen=True)
-class OnlineOptions:
-    """How much experience, how it is used, and what to write when. Steps are environment steps of one seed."""
-
-    steps: int = 100_000
-    """Environment steps (decisions) of each training seed."""
-    lanes: int = 1
-    """Environments of each seed."""
-    collect: int = 10
-    """Steps of each lane between two rounds of updates."""
-    updates_per_step: float = 1.0
-    """Gradient steps for each environment step (UTD)."""
-    warmup: int = 0
-    """First steps, taken by the policy as it came, before updates begin (WSRL: 5000)."""
-    offline_share: float = 0.5
-    """Part of every batch that comes from the offline data, where there is any."""
-    final_offline_share: float | None = None
-    """The same at the end of the run, linear between; None: constant."""
-    mixture: Literal["share", "append"] = "share"
-    """append: offline and online rows form one pool, drawn uniformly; the shares do not count."""
-    buffer_rows: int = 1_000_000
-    """Rows that the replay buffer of a seed holds."""
-    log_every: int = 1_000
-    """Steps between lines of metrics.jsonl."""
-    eval_every: int = 5_000
-    """Steps between evaluations; 0: only before the first update and at the end."""
-    checkpoint_every: int = 10_000
-    """Steps between checkpoints; 0: none but on interruption."""
 
 
 def train(
@@ -83,13 +53,15 @@ def train(
         raise UsageError("offline_share is 1, but no offline data was given")
     view = algorithm.view()
     mixture = Mixture(options.mixture, options.offline_share, options.final_offline_share)
-    advance = updates.from_batches(algorithm, frozen)
+    frozen = frozenset(frozen)
     act = _actor(normalizer, keys)
     progress = Progress("online", options.steps)
-    with Lanes(env, len(seeds) * options.lanes) as lanes, Interruption.watch() as interruption:
+    with Lanes(env, len(seeds) * options.lanes) as lanes, Interruption.watch() as interruption, progress:
         players = [
             _Player(
-                lanes, range(i * options.lanes, (i + 1) * options.lanes), seed,
+                lanes,
+                range(i * options.lanes, (i + 1) * options.lanes),
+                seed,
                 Replay(spec, options.lanes, _capacity(options), view.discount, lowest_reward),
                 lambda reward: reward_scale * reward + reward_shift,
             )
@@ -97,11 +69,11 @@ def train(
         ]
         one_batch = gather(players[0].replay, np.zeros(view.batch_size, int), view, normalizer)
         learner = updates.learner(states, algorithm, one_batch)
-        step = done = 0
-        if (restored := run.restore()) is not None:
-            step, arrays = restored
+        step, done, many = 0, 0, _updates_at_once(options)
+        if (restored := run.restore(learner)) is not None:
+            step, learner, arrays = restored
             done = int(arrays["updates"])
-            learner = trees.fill(learner, arrays["learner"])
+            progress.start(step)
             for player in players:
                 player.restore(arrays["players"][str(player.seed)])
         else:
@@ -110,65 +82,64 @@ def train(
             for player in players:
                 player.begin()
 
-        def save() -> None:
-            kept = {str(player.seed): player.to_arrays() for player in players}
-            run.save(step, {"learner": trees.flatten(learner), "updates": np.int64(done), "players": kept})
-
         # Rounds are never cut short by what is written when: that changes nothing in the result.
         while step < options.steps:
             before = step
             policies = acting.policies(algorithm, learner.state)
             for _ in range(min(options.collect, -(-(options.steps - step) // options.lanes))):
                 actions = act(policies, lanes.observations, step)
-                outcomes = lanes.step(actions)
-                for player in players:
-                    player.record(actions, outcomes)
+                for lane, *outcome in lanes.step(actions):
+                    players[lane // options.lanes].record(lane, actions[lane], *outcome)
                 step += options.lanes
             for player in players:
                 player.settle()
-            wanted = int(max(0, step - options.warmup) * options.updates_per_step)
-            for first in range(done, wanted, (many := _updates_at_once(options))):
+            wanted = _updates_after(step, options)
+            for first in range(done, wanted, many):
+                some = min(many, wanted - first)
                 drawn = [
                     draw_batches(
-                        offline, player.replay, mixture, step / options.steps, view, normalizer, key, first, many
+                        offline, player.replay, mixture, step / options.steps, view, normalizer, key, first, some, many
                     )
                     for player, key in zip(players, keys, strict=True)
                 ]
-                batches = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
-                learner = advance(learner, keys, first, min(many, wanted - first), batches)
+                batches = updates.stacked(drawn, many)
+                learner = updates.from_batches(algorithm, frozen, learner, keys, first, some, batches)
             done = wanted
             progress.update(step)
             if due(before, step, options.steps, options.log_every):
-                losses = updates.means(learner) if done else [{} for _ in seeds]
                 lines = [
                     {"updates": done} | values | player.summary()
-                    for values, player in zip(losses, players, strict=True)
+                    for values, player in zip(updates.means(learner), players, strict=True)
                 ]
                 run.metrics("online", step, lines, seeds)
-                run.write(
-                    "timing", [{"phase": "online", "step": step, "seconds": progress.seconds, "rate": progress.rate}]
-                )
+                run.write("timing", [progress.timing(step)])
                 learner = updates.clear(learner)
             if evaluate is not None and due(before, step, options.steps, options.eval_every or options.steps):
                 evaluate(learner.state, step)
             if interruption.asked or due(before, step, options.steps, options.checkpoint_every):
-                save()
+                kept = {str(player.seed): player.to_arrays() for player in players}
+                run.save(step, learner, {"updates": np.int64(done), "players": kept})
             if interruption.asked and step < options.steps:
-                progress.close()
                 run.close()
                 interruption.stop(step, run.folder)
-    progress.close()
     return learner.state
 
 
 def _capacity(options: OnlineOptions) -> int:
-    """Rows of each lane: no more than the run can fill, with a row for every step and every episode's end."""
-    return max(2, min(options.buffer_rows, 2 * options.steps + 2 * options.lanes) // options.lanes)
+    """Rows of each lane: no more than the run can fill, with a row for every step and every episode's end. Three hold
+    a transition even when the next episode has just begun."""
+    return max(3, min(options.buffer_rows, 2 * options.steps + 2 * options.lanes) // options.lanes)
+
+
+def _updates_after(step: int, options: OnlineOptions) -> int:
+    """Updates that are due when `step` steps are done; rounded first, since 0.29 * 100 is a little less than 29."""
+    return int(round(max(0, step - options.warmup) * options.updates_per_step, 6))
 
 
 def _updates_at_once(options: OnlineOptions) -> int:
-    """Updates of one dispatch: those of a round, unless their batches would take much memory."""
-    return max(1, min(64, round(options.collect * options.lanes * options.updates_per_step)))
+    """Updates of one dispatch: those of a round, or an even part of them where their batches would take much memory."""
+    a_round = max(1, math.ceil(options.collect * options.lanes * options.updates_per_step))
+    return math.ceil(a_round / math.ceil(a_round / 64))
 
 
 def _actor(normalizer: Normalizer, keys: jax.Array) -> Callable:
@@ -202,20 +173,17 @@ class _Player:
         for i in range(len(self.mine)):
             self._start(i)
 
-    def record(self, actions: np.ndarray, outcomes: list[tuple[int, float, bool, bool | None]]) -> None:
-        """Take what a step of the lanes brought; an ended episode is followed by the next."""
-        for lane, reward, terminated, success in outcomes:
-            if lane not in self.mine:
-                continue
-            i = lane - self.mine.start
-            self.replay.add(i, actions[lane], self.reward(reward), terminated, self.lanes.observation(lane))
-            self.actions[i].append(actions[lane])
-            self.returns[i] += reward
-            self.solved[i] |= bool(success)
-            if not self.lanes.running[lane]:
-                self.finished += [1, self.returns[i], self.lanes.elapsed[lane], self.solved[i]]
-                self.replay.settle(i)
-                self._start(i)
+    def record(self, lane: int, action: np.ndarray, reward: float, terminated: bool, success: bool | None) -> None:
+        """Take what a step of one of its lanes brought; an ended episode is followed by the next."""
+        i = lane - self.mine.start
+        self.replay.add(i, action, self.reward(reward), terminated, self.lanes.observation(lane))
+        self.actions[i].append(action)
+        self.returns[i] += reward
+        self.solved[i] |= bool(success)
+        if not self.lanes.running[lane]:
+            self.finished += [1, self.returns[i], self.lanes.elapsed[lane], self.solved[i]]
+            self.replay.settle(i)
+            self._start(i)
 
     def settle(self) -> None:
         for i in range(len(self.mine)):

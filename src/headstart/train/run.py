@@ -1,15 +1,16 @@
 """The run directory: what a run was asked to do, what happened, and what it needs to go on after a kill.
 
-    config.json      everything that decides the run
-    metrics.jsonl    one line per log step and seed
-    episodes.jsonl   one line per evaluation episode
-    timing.jsonl     wall-clock seconds and rates, apart from the above so that a resumed run's files are the same
-    checkpoints/     Orbax
-    artifact/        the result
+config.json      everything that decides the run
+metrics.jsonl    one line per log step and seed
+episodes.jsonl   one line per evaluation episode
+timing.jsonl     wall-clock seconds and rates, apart from the above so that a resumed run's files are the same
+checkpoints/     Orbax
+artifact/        the result
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -18,16 +19,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from headstart import trees
 from headstart.errors import TrainingError, UsageError
 
 LOGS = ("metrics", "episodes", "timing")
+WRITING = (OSError, ValueError)
+"""What Orbax raises where the disk is full or the folder is gone."""
 
 
 class Run:
     """A run directory, or (with no folder) the same without files.
 
     Raises `UsageError` where the folder holds something already and `resume` is not set, or where a resumed run
-    was started with other settings.
+    was started with other settings; `TrainingError` where the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path | None, config: dict[str, Any], resume: bool = False):
@@ -40,13 +44,18 @@ class Run:
             return
         config = json.loads(json.dumps(config))
         path = self.folder / "config.json"
-        if resume and path.exists():
-            _require_same(config, json.loads(path.read_text()), self.folder)
-        else:
+        try:
+            if resume and path.exists():
+                _require_same(config, json.loads(path.read_text()), self.folder)
+                return
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise UsageError(f"{self.folder} exists and is not empty; choose another folder, or resume that run")
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(config, indent=2) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self.folder} cannot be used for a run: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{path} is damaged ({error}); remove {self.folder} and start again") from error
 
     # -- records ----------------------------------------------------------------------------------------------
 
@@ -59,7 +68,13 @@ class Run:
             with (self.folder / f"{log}.jsonl").open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
         except OSError as error:
-            raise TrainingError(f"cannot write {self.folder / log}.jsonl: {error.strerror}; {self._last_good()}") from error
+            raise TrainingError(
+                f"cannot write {self.folder / log}.jsonl: {error.strerror}; {self._last_good()}"
+            ) from error
+
+    def read(self, log: str) -> list[dict[str, Any]]:
+        """The lines of `metrics`, `episodes` or `timing` so far."""
+        return self.records[log] if self.folder is None else read_log(self.folder, log)
 
     def metrics(self, phase: str, step: int, per_seed: list[dict[str, float]], seeds: tuple[int, ...]) -> None:
         """One line for each seed. Raises `TrainingError` that names a metric which is not finite."""
@@ -76,13 +91,20 @@ class Run:
         )
 
     def _last_good(self) -> str:
-        step = None if self._checkpoints is None else self._checkpoints.latest_step()
-        return "no checkpoint was written yet" if step is None else f"the checkpoint of step {step} is whole"
+        """What is on disk, and only that: the manager also counts a checkpoint that is still being written."""
+        if self._checkpoints is not None:
+            with contextlib.suppress(*WRITING):
+                self._checkpoints.wait_until_finished()
+        if self.folder is None:
+            return "nothing was kept (no folder)"
+        steps = [int(path.name) for path in (self.folder / "checkpoints").glob("*") if path.name.isdigit()]
+        return f"the checkpoint of step {max(steps)} is whole" if steps else "no checkpoint was written yet"
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
-    def save(self, step: int, arrays: dict[str, Any]) -> None:
-        """Write a checkpoint in the background: nested dicts of arrays, among them `learner`. The two newest are kept.
+    def save(self, step: int, learner: Any, more: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint in the background: the learner (a pytree) and `more` (nested dicts of arrays). The two
+        newest are kept.
 
         Raises `TrainingError` where the learner holds NaN, or the checkpoint cannot be written.
         """
@@ -91,6 +113,7 @@ class Run:
         import orbax.checkpoint as ocp
 
         # The device's buffers are about to be donated: the writer gets a copy of its own.
+        arrays = {"learner": trees.flatten(learner), "more": more or {}}
         arrays = jax.tree.map(lambda leaf: np.array(jax.device_get(leaf)), arrays)
         for name, leaf in arrays["learner"].items():
             if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all():
@@ -101,23 +124,31 @@ class Run:
                 step,
                 args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), logs=ocp.args.JsonSave(offsets)),
             )
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"cannot write the checkpoint of step {step}: {error}; {self._last_good()}") from error
+        except WRITING as error:
+            raise self._unwritten(error) from error
 
-    def restore(self) -> tuple[int, dict[str, Any]] | None:
-        """(step, arrays) of the newest checkpoint, or None; the logs are cut back to that moment."""
+    def restore(self, learner: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """(step, learner, more) of the newest checkpoint, or None; the logs are cut back to that moment.
+
+        learner: what it must look like. Raises `TrainingError` where the checkpoint is damaged or holds another.
+        """
         if self.folder is None or (step := self._manager().latest_step()) is None:
             for log in LOGS if self.folder is not None else ():
                 self._cut(log, 0)
             return None
         import orbax.checkpoint as ocp
 
-        restored = self._manager().restore(
-            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(), logs=ocp.args.JsonRestore())
-        )
+        try:
+            restored = self._manager().restore(
+                step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(), logs=ocp.args.JsonRestore())
+            )
+            learner = trees.fill(learner, restored["arrays"]["learner"])
+        except (OSError, ValueError, KeyError) as error:
+            folder = self.folder / "checkpoints" / str(step)
+            raise TrainingError(f"{folder} is damaged: {error}; remove it to go on from the one before") from error
         for log, size in restored["logs"].items():
             self._cut(log, size)
-        return step, restored["arrays"]
+        return step, learner, restored["arrays"].get("more", {})
 
     def close(self) -> None:
         """Wait for the writer. Raises `TrainingError` where the last checkpoint could not be written."""
@@ -125,14 +156,17 @@ class Run:
             try:
                 self._checkpoints.wait_until_finished()
                 self._checkpoints.close()
-            except (OSError, ValueError) as error:
-                raise TrainingError(f"cannot write a checkpoint: {error}; {self._last_good()}") from error
+            except WRITING as error:
+                raise self._unwritten(error) from error
 
     def drop_checkpoints(self) -> None:
         """Remove the checkpoints of a run that is complete."""
         self.close()
         if self.folder is not None:
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def _unwritten(self, error: Exception) -> TrainingError:
+        return TrainingError(f"cannot write a checkpoint in {self.folder}: {error}; {self._last_good()}")
 
     def _manager(self):
         if self._checkpoints is None:
@@ -170,4 +204,6 @@ def _require_same(asked: dict[str, Any], stored: dict[str, Any], folder: Path) -
         if isinstance(mine, dict) and isinstance(theirs, dict):
             _require_same(mine, theirs, folder)
         elif mine != theirs:
-            raise UsageError(f"{folder} was started with {key} = {theirs!r}, now it is {mine!r}; resume with the same settings")
+            raise UsageError(
+                f"{folder} was started with {key} = {theirs!r}, now it is {mine!r}; resume with the same settings"
+            )

@@ -9,8 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from headstart.algorithm import Algorithm, View
+from headstart.algorithm import Algorithm
+from headstart.batch import Batch
 from headstart.data import index
 from headstart.data.normalize import Normalizer
 from headstart.data.views import Table, gather
@@ -45,11 +47,11 @@ def clear(learner: Learner) -> Learner:
 
 
 def means(learner: Learner) -> list[dict[str, float]]:
-    """Metrics of each seed, averaged over the window."""
-    counts = jax.device_get(learner.count)
-    sums = jax.device_get(learner.sums)
+    """Metrics of each seed, averaged over the window; none where it holds no update."""
+    counts, sums = jax.device_get((learner.count, learner.sums))
     return [
-        {name: float(total[seed] / max(count, 1)) for name, total in sums.items()} for seed, count in enumerate(counts)
+        {name: float(total[seed] / count) for name, total in sums.items()} if count else {}
+        for seed, count in enumerate(counts)
     ]
 
 
@@ -98,35 +100,59 @@ def _run(update: Callable, batch_of: Callable, learner: Learner, keys: jax.Array
     return side_by_side(one_seed, (learner, keys, extra))
 
 
-def from_table(algorithm: Algorithm, view: View, normalizer: Normalizer, frozen: Collection[str] = ()) -> Callable:
-    """Compiled `run(learner, keys, start, count, table) -> learner`; batches are drawn on the device from `table`.
+@partial(jax.jit, static_argnames=("algorithm", "frozen"), donate_argnames="learner")
+def from_table(
+    algorithm: Algorithm,
+    frozen: frozenset[str],
+    learner: Learner,
+    keys: jax.Array,
+    start: Any,
+    count: Any,
+    table: Table,
+    normalizer: Normalizer,
+) -> Learner:
+    """`count` updates after the first `start`, on batches that are drawn on the device from `table`.
 
     keys: (S,) one for each seed; update number u draws and learns with `fold_in(key, u)`, so a run is a function of
-    its keys. start, count: updates done before and updates to do. The learner is donated.
+    its keys, however it is cut into calls. frozen: components that stay as they are. The learner is donated.
+    """
+    view = algorithm.view()
+
+    def batch_of(_, i, key):
+        rows = table.rows[index.uniform(key, table.rows.shape[0], view.batch_size)]
+        return gather(table, rows, view, normalizer)
+
+    return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, None)
+
+
+@partial(jax.jit, static_argnames=("algorithm", "frozen"), donate_argnames="learner")
+def from_batches(
+    algorithm: Algorithm,
+    frozen: frozenset[str],
+    learner: Learner,
+    keys: jax.Array,
+    start: Any,
+    count: Any,
+    batches: Batch,
+) -> Learner:
+    """Like `from_table` on batches that are there already, leaves (S, K, B, ...) with K >= count.
+
+    Drawn from the same rows, the two give the same result.
     """
 
-    @partial(jax.jit, donate_argnums=0)
-    def run(learner: Learner, keys: jax.Array, start, count, table: Table) -> Learner:
-        def batch_of(_, i, key):
-            rows = table.rows[index.uniform(key, table.rows.shape[0], view.batch_size)]
-            return gather(table, rows, view, normalizer)
+    def batch_of(batches, i, _):
+        return jax.tree.map(lambda leaf: leaf[i], batches)
 
-        return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, None)
-
-    return run
+    return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, batches)
 
 
-def from_batches(algorithm: Algorithm, frozen: Collection[str] = ()) -> Callable:
-    """Compiled `run(learner, keys, start, count, batches) -> learner`; leaves of `batches` are (S, K, B, ...), K >= count.
+def stacked(drawn: list[Batch], room: int) -> Batch:
+    """Batches (n, B, ...) of every seed as one with leaves (S, room, B, ...), whatever n is: one compiled program."""
 
-    Otherwise like `from_table`: drawn from the same rows, the two give the same result.
-    """
+    def stack(*leaves: np.ndarray) -> np.ndarray:
+        result = np.zeros((len(leaves), room, *leaves[0].shape[1:]), leaves[0].dtype)
+        for seed, leaf in enumerate(leaves):
+            result[seed, : len(leaf)] = leaf
+        return result
 
-    @partial(jax.jit, donate_argnums=0)
-    def run(learner: Learner, keys: jax.Array, start, count, batches: Any) -> Learner:
-        def batch_of(batches, i, _):
-            return jax.tree.map(lambda leaf: leaf[i], batches)
-
-        return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, batches)
-
-    return run
+    return jax.tree.map(stack, *drawn)
