@@ -169,6 +169,19 @@ def test_named_observations_and_pixels(tmp_path):
         artifact.act({"pixels": pixels, "achieved": many["achieved"][0, :4]})
 
 
+@pytest.mark.parametrize(
+    ("part", "observation"),
+    [(ArraySpec((), "int32", categories=5), 3), (ArraySpec((2,), low=(-3.0e38, 0.0), high=(3.0e38, 1.0)), [0.5, 0.25])],
+)
+def test_discrete_and_bounded_observations(part, observation, tmp_path):
+    artifact = model(BC, dataclasses.replace(SPEC, observation=(("", part),)))
+    read = Artifact.load(artifact.save(tmp_path / "model"))
+    examples = np.load(tmp_path / "model" / "example.npz")
+    assert examples["observation"].shape == (16, *part.shape)
+    assert np.abs(examples["observation"]).max() <= 10
+    np.testing.assert_array_equal(read.policy(observation), artifact.policy([observation])[0])
+
+
 def test_statistics_of_named_observations_come_back(tmp_path):
     mean = {"achieved": np.array([3.0, 4.0], np.float32), "pixels": np.zeros((4, 4, 1), np.float32)}
     std = jax.tree.map(lambda leaf: leaf + 2, mean)

@@ -174,7 +174,9 @@ def _move(new: Path, target: Path, old: Path) -> None:
         if old.exists():
             old.rename(target)
         raise
-    _sync(target.parent)
+    # The artifact is whole and in its place; a file system that cannot promise more is no failure.
+    with contextlib.suppress(OSError):
+        _sync(target.parent)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ def examples(spec: Spec, normalizer: Normalizer) -> dict[str, np.ndarray]:
         if name in means:
             return (means[name] + stds[name] * rng.normal(size=shape)).astype(part.dtype)
         if part.low is not None:
-            low, high = (np.reshape(bound, part.shape) for bound in (part.low, part.high))
+            # Some environments give the largest float as a bound, which no network survives.
+            low, high = (np.clip(bound, -10.0, 10.0).reshape(part.shape) for bound in (part.low, part.high))
             return rng.uniform(low, high, shape).astype(part.dtype)
         return rng.normal(size=shape).astype(part.dtype)
 
