@@ -32,8 +32,12 @@ class Learner:
 
 
 def learner(states: Any, algorithm: Algorithm, batch: Any) -> Learner:
-    """A learner at the start of a window; `batch` (one batch, or its shapes) tells which metrics there are."""
+    """A learner at the start of a window, in buffers of its own, since they are donated.
+
+    batch: one batch, or its shapes; tells which metrics there are.
+    """
     seeds = states.step.shape[0]
+    states = jax.tree.map(partial(jnp.array, copy=True), states)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
     _, metrics = jax.eval_shape(algorithm.update, one, batch, jax.random.key(0))
     return clear(Learner(states, {name: jnp.zeros(seeds) for name in metrics}, jnp.zeros(seeds, jnp.int32)))
