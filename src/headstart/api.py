@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -21,7 +22,7 @@ from headstart.data.normalize import Normalizer
 from headstart.data.views import table
 from headstart.envs import factory
 from headstart.envs.lanes import Lanes
-from headstart.errors import UsageError, unknown
+from headstart.errors import TrainingError, UsageError, unknown
 from headstart.spec import Spec
 from headstart.train import acting, offline, online
 from headstart.train.evaluate import Episode, Evaluation
@@ -122,7 +123,8 @@ def finetune(
     steps: environment steps of each seed online, gradient steps otherwise.
     algorithm: another algorithm to go on with; components of the same name and shape are carried over. `BC` on data is
     supervised finetuning, any other offline RL. components: {component here: component of the artifact}, where names
-    differ. freeze: components that stay as they are. seeds: training seeds, by default those of the artifact.
+    differ. freeze: components that stay as they are. seeds: training seeds, by default those of the artifact;
+    another number of them is numbered from `seed`.
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
     them by those of `data`. reward_scale, reward_shift: by default those of the artifact.
     options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and unused.
@@ -272,10 +274,12 @@ class _Running:
     def __enter__(self) -> _Running:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type | None, *_: Any) -> None:
         if self._lanes is not None:
             self._lanes.close()
-        self.run.close()
+        # After an error wait for the checkpoint that is being written, but let that error be the one that is seen.
+        with contextlib.suppress(*([TrainingError] if kind else [])):
+            self.run.close()
 
     @property
     def evaluate(self) -> Callable[[Any, int], None] | None:
