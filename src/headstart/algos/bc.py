@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos.require import continuous_actions, known_actions
+from headstart.errors import UsageError
 from headstart.lazy import jax, nets, optim, state
 
 
@@ -31,6 +33,11 @@ class BC:
     batch_size: int = 256
     """Rows of a batch."""
 
+    def __post_init__(self):
+        config.settle(self)
+        if self.dropout and self.policy_kind != "gaussian":
+            raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
+
     def view(self) -> View:
         return View(batch_size=self.batch_size, rewards=False)
 
@@ -38,7 +45,9 @@ class BC:
         known_actions("bc", spec)
         options = {"layer_norm": self.layer_norm}
         if spec.action.discrete:
-            trunk = nets.MLP(spec.input_size, self.actor_widths, spec.action.categories, key, output_gain=0.01, **options)
+            trunk = nets.MLP(
+                spec.input_size, self.actor_widths, spec.action.categories, key, output_gain=0.01, **options
+            )
             actor = nets.CategoricalActor(trunk)
         elif self.policy_kind == "tanh_gaussian":
             actor = nets.tanh_gaussian_actor(spec, self.actor_widths, key, **options)
@@ -57,7 +66,10 @@ class BC:
         features = nets.flatten(batch.observation, batch.context)
 
         def actor_loss(actor):
-            error = jax.numpy.square(actor.mode(features) - batch.action).mean()
+            mode = actor.mode(features)
+            # Of discrete actions the share that differs.
+            discrete = isinstance(actor, nets.CategoricalActor)
+            error = (mode != batch.action if discrete else jax.numpy.square(mode - batch.action)).mean()
             if isinstance(actor, nets.DeterministicActor):
                 return error, {"actor_loss": error, "action_error": error}
             options = {"key": key} if isinstance(actor, nets.GaussianActor) else {}
@@ -65,9 +77,7 @@ class BC:
             return loss, {"actor_loss": loss, "action_error": error}
 
         grads, metrics = jax.grad(actor_loss, has_aux=True)(state.nets["actor"])
-        actor, opt_state = optim.step(
-            optim.adam(self.actor_lr), grads, state.opt_state["actor"], state.nets["actor"]
-        )
+        actor, opt_state = optim.step(optim.adam(self.actor_lr), grads, state.opt_state["actor"], state.nets["actor"])
         return dataclasses.replace(
             state, nets={"actor": actor}, opt_state={"actor": opt_state}, step=state.step + 1
         ), metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import discrete_actions
@@ -46,10 +47,11 @@ class DiscreteCQL:
     batch_size: int = 256
     """Rows of a batch."""
 
+    def __post_init__(self):
+        config.settle(self)
+
     def view(self) -> View:
-        return View(
-            batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated
-        )
+        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated)
 
     def init(self, key, spec):
         discrete_actions("discrete_cql", spec)
@@ -57,9 +59,14 @@ class DiscreteCQL:
         def make(key):
             return nets.DiscreteCritic(
                 nets.MLP(
-                    spec.input_size, self.critic_widths, spec.action.categories, key,
-                    output_gain=0.01, output_bias=self.critic_bias, layer_norm=self.critic_layer_norm,
-                )  # fmt: skip
+                    spec.input_size,
+                    self.critic_widths,
+                    spec.action.categories,
+                    key,
+                    output_gain=0.01,
+                    output_bias=self.critic_bias,
+                    layer_norm=self.critic_layer_norm,
+                )
             )
 
         critic = nets.Ensemble.of(make, self.critics, key)

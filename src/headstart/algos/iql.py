@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions
+from headstart.errors import UsageError
 from headstart.lazy import jax, jnp, losses, nets, optim, state
 
 
@@ -53,6 +55,11 @@ class IQL:
     """Steps summed in the reward before bootstrapping."""
     batch_size: int = 256
     """Rows of a batch."""
+
+    def __post_init__(self):
+        config.settle(self)
+        if self.dropout and self.policy_kind != "gaussian":
+            raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
 
     def view(self) -> View:
         return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions
@@ -59,6 +60,9 @@ class SAC:
     """Rows of a batch."""
     initialiser: Literal["orthogonal", "glorot_uniform", "torch"] = "orthogonal"
     """Initialiser of all layers."""
+
+    def __post_init__(self):
+        config.settle(self)
 
     def view(self) -> View:
         return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions
@@ -57,6 +58,9 @@ class TD3BC:
     """Steps summed in the reward before bootstrapping."""
     batch_size: int = 256
     """Rows of a batch (ReBRAC: 1024 in locomotion)."""
+
+    def __post_init__(self):
+        config.settle(self)
 
     def view(self) -> View:
         return View(

@@ -72,8 +72,9 @@ class Normalizer:
         """What algorithms see of a batch of observations."""
         if self.observation_mean is None:
             return observation
+        # Times the inverse: XLA turns a division by a broadcast array into that, and NumPy must round alike.
         return jax.tree.map(
-            lambda x, mean, std: x if x.dtype == np.uint8 else (x - mean) / std,
+            lambda x, mean, std: x if x.dtype == np.uint8 else (x - mean) * (1.0 / std),
             observation, self.observation_mean, self.observation_std,
         )  # fmt: skip
 
@@ -82,7 +83,7 @@ class Normalizer:
         if self.action_center is None:
             return action
         clip = np.clip if isinstance(action, np.ndarray) else jnp.clip
-        return clip((action - self.action_center) / self.action_scale, -1.0, 1.0)
+        return clip((action - self.action_center) * (1.0 / self.action_scale), -1.0, 1.0)
 
     def raw_action(self, action: Any) -> Any:
         """The inverse of `action`."""

@@ -109,7 +109,8 @@ def _n_step(table: Any, rows: Any, remaining: Any, view: View) -> tuple[Any, Any
     for k in range(1, view.n_step):
         inside = remaining > k
         at = table.successor(rows, k * inside)
-        reward = reward + inside * total_factor * table.rewards[at]
+        # The product with `inside` stands outermost: a compiler that fuses it with the sum then rounds as NumPy does.
+        reward = reward + inside * (total_factor * table.rewards[at])
         ended = ended | (inside & table.terminations[at])
         total_factor = total_factor * (1 + inside * (factor - 1))
         ahead = ahead + inside

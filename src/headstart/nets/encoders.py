@@ -15,6 +15,7 @@ def flatten(observation: Any, context: jax.Array | None = None) -> jax.Array:
     """
     leaves = jax.tree.leaves(observation) + ([] if context is None else [context])
     parts = [
-        leaf.reshape(leaf.shape[0], -1) / (255.0 if leaf.dtype == jnp.uint8 else 1.0) for leaf in map(jnp.asarray, leaves)
+        leaf.reshape(leaf.shape[0], -1) / (255.0 if leaf.dtype == jnp.uint8 else 1.0)
+        for leaf in map(jnp.asarray, leaves)
     ]
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)

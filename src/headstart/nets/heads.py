@@ -27,7 +27,7 @@ class TanhGaussianActor(eqx.Module):
 
     def __init__(self, trunk: MLP, log_std_offset: float = -1.0):
         self.trunk = trunk
-        self.log_std_scale = jnp.asarray(1.0)
+        self.log_std_scale = jnp.asarray(1.0, jnp.float32)
         self.log_std_offset = jnp.asarray(log_std_offset, jnp.float32)
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+
+from headstart.errors import unknown
 
 Init = Literal["orthogonal", "glorot_uniform", "torch"]
 """orthogonal: gain sqrt(2) hidden, zero bias. glorot_uniform: zero bias. torch: weight and bias uniform in
@@ -31,11 +33,13 @@ class Linear(eqx.Module):
             self.weight = jax.nn.initializers.orthogonal(gain)(key, shape)
         elif init == "glorot_uniform":
             self.weight = gain * jax.nn.initializers.glorot_uniform()(key, shape)
-        else:
+        elif init == "torch":
             limit = gain / math.sqrt(inputs)
             weight_key, bias_key = jax.random.split(key)
             self.weight = jax.random.uniform(weight_key, shape, minval=-limit, maxval=limit)
             self.bias = jax.random.uniform(bias_key, (outputs,), minval=-limit, maxval=limit)
+        else:
+            raise unknown("initialiser", init, get_args(Init))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x @ self.weight + self.bias
