@@ -1,0 +1,58 @@
+"""Tiny problems and settings on which the contract tests run every algorithm."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from headstart.algos import registry
+from headstart.batch import Batch
+from headstart.spec import ArraySpec, Spec
+
+ROWS, FEATURES, DIMENSIONS, CHOICES = 16, 5, 2, 3
+OBSERVATION = (("", ArraySpec((FEATURES,))),)
+CONTINUOUS = Spec(OBSERVATION, ArraySpec((DIMENSIONS,), low=(-1.0,) * DIMENSIONS, high=(1.0,) * DIMENSIONS))
+DISCRETE = Spec(OBSERVATION, ArraySpec((), "int32", categories=CHOICES))
+
+
+def small(name: str, **changes: Any) -> Any:
+    """The algorithm with nets, ensembles and samples as small as they can be without losing what is tested."""
+    found = registry.algorithm(name)
+    widths = {f.name: (8,) for f in dataclasses.fields(found) if f.name.endswith("_widths")}
+    settings = widths | {"batch_size": ROWS}
+    if hasattr(found, "actions"):
+        settings["actions"] = 2
+    if getattr(found, "critics", 0) > 3:
+        settings["critics"] = 3
+    if getattr(found, "actor_every", 0) > 3:
+        settings["actor_every"] = 3
+    return dataclasses.replace(found, **(settings | changes))
+
+
+def spec_of(algorithm: Any) -> Spec:
+    return DISCRETE if registry.name_of(algorithm) == "discrete_cql" else CONTINUOUS
+
+
+def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS) -> Batch:
+    """Random rows, every field filled; a third of them terminal."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    def action():
+        if spec.action.discrete:
+            return rng.integers(0, CHOICES, rows).astype(np.int32)
+        return rng.uniform(-0.95, 0.95, (rows, DIMENSIONS)).astype(np.float32)
+
+    return Batch(
+        observation=normal(rows, FEATURES),
+        action=action(),
+        reward=normal(rows),
+        discount=(0.9 * (rng.random(rows) < 0.7)).astype(np.float32),
+        next_observation=normal(rows, FEATURES),
+        next_action=action(),
+        mc_return=normal(rows),
+    )

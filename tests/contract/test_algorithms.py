@@ -1,0 +1,310 @@
+"""The contract of `Algorithm`, held by everything in the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+from problems import CHOICES, CONTINUOUS, DIMENSIONS, DISCRETE, FEATURES, ROWS, make_batch, small, spec_of
+
+from headstart.algos import registry
+from headstart.errors import UsageError
+from headstart.spec import ArraySpec, Spec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+NAMES = sorted(registry.ALGORITHMS)
+SAMPLING = {"cql", "calql", "rlpd", "sac", "td3bc", "rebrac"}
+"""Those whose updates draw random numbers."""
+STEPS = 4
+
+
+class Run:
+    """One compiled update, a few steps of it on one batch, and how often it was traced."""
+
+    def __init__(self, name):
+        self.algorithm = small(name)
+        self.spec = spec_of(self.algorithm)
+        self.batch = make_batch(self.spec)
+        self.traces = 0
+        self.init = jax.jit(self.algorithm.init, static_argnums=1)
+        self.step = jax.jit(self._update)
+        self.states = [self.init(jax.random.key(0), self.spec)]
+        self.metrics = []
+        for i in range(STEPS):
+            state, metrics = self.step(self.states[-1], self.batch, jax.random.key(i))
+            self.states.append(state)
+            self.metrics.append(metrics)
+
+    def _update(self, state, batch, key):
+        self.traces += 1
+        return self.algorithm.update(state, batch, key)
+
+
+@pytest.fixture(params=NAMES)
+def run(request):
+    return made(request.param)
+
+
+@functools.cache
+def made(name):
+    return Run(name)
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: (np.asarray(x) == np.asarray(y)).all(), a, b))
+
+
+def raw(leaf):
+    return np.asarray(leaf, np.float64)
+
+
+# -- states -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_is_made_of_arrays_of_settled_types(run):
+    for state in run.states[:2]:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+            assert isinstance(leaf, jax.Array), path
+            # A weak type would turn strong in the first update, which then compiles twice.
+            assert not leaf.weak_type, path
+            assert leaf.dtype in (np.float32, np.int32), path
+    assert run.states[0].step.dtype == np.int32
+    assert int(run.states[-1].step) == STEPS
+
+
+def test_an_update_keeps_structure_shapes_and_types_and_is_traced_once(run):
+    form = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), run.states[0])
+    for state in run.states[1:]:
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), state) == form
+    assert run.traces == 1
+    assert run.step._cache_size() == 1
+
+
+def test_states_can_be_donated(run):
+    """No two leaves share memory, so that an update may reuse that of its argument."""
+    leaves = jax.tree.leaves(run.states[0])
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+
+
+def test_trained_components_and_targets_have_known_names(run):
+    state = run.states[0]
+    known = {"actor", "critic", "value", "temperature", "multiplier"}
+    assert state.opt_state.keys() == state.nets.keys() <= known
+    assert state.targets.keys() <= state.nets.keys()
+    for name, target in state.targets.items():
+        assert same(target, state.nets[name])
+
+
+# -- updates ----------------------------------------------------------------------------------------------------------
+
+
+def test_updates_are_a_function_of_their_key(run, request):
+    state = run.states[2]
+    again, metrics = run.step(state, run.batch, jax.random.key(2))
+    assert same(again, run.states[3])
+    assert same(metrics, run.metrics[2])
+    other, _ = run.step(state, run.batch, jax.random.key(99))
+    name = request.node.callspec.params["run"]
+    assert same(other, run.states[3]) == (name not in SAMPLING)
+
+
+def test_initial_states_are_a_function_of_their_key(run):
+    assert same(run.init(jax.random.key(0), run.spec), run.states[0])
+    assert not same(run.init(jax.random.key(1), run.spec).nets, run.states[0].nets)
+
+
+@pytest.mark.parametrize("name", ["bc", "calql", "discrete_cql", "iql", "rlpd", "td3bc"])
+def test_seeds_side_by_side_equal_separate_seeds(name):
+    run = made(name)
+    keys = jax.random.split(jax.random.key(5), 2)
+    batches = [make_batch(run.spec, seed) for seed in range(2)]
+    separate = [run.step(run.init(key, run.spec), batch, key) for key, batch in zip(keys, batches, strict=True)]
+
+    def one(key, batch):
+        return run.algorithm.update(run.algorithm.init(key, run.spec), batch, key)
+
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+    together = jax.jit(jax.vmap(one))(keys, stacked)
+    for i in range(2):
+        pairs = zip(jax.tree.leaves(together), jax.tree.leaves(separate[i]), strict=True)
+        for both, alone in pairs:
+            np.testing.assert_allclose(both[i], alone, rtol=2e-4, atol=2e-5)
+
+
+def test_every_trained_component_moves(run):
+    first, last = run.states[0], run.states[-1]
+    for name in first.nets:
+        assert not same(first.nets[name], last.nets[name]), name
+
+
+def test_targets_move_by_tau(run):
+    if not run.states[0].targets:
+        return
+    tau = run.algorithm.tau
+    moves = 0
+    for old, new in zip(run.states, run.states[1:], strict=False):
+        # TD3 (Fujimoto et al. 2018, algorithm 1): all targets move with the actor and stand in between.
+        waiting = registry.name_of(run.algorithm) == "td3bc" and int(new.step) % run.algorithm.actor_every
+        for name, target in new.targets.items():
+            if waiting:
+                assert same(target, old.targets[name])
+                continue
+            for before, online, after in zip(
+                *map(jax.tree.leaves, (old.targets[name], new.nets[name], target)), strict=True
+            ):
+                expected = (1.0 - tau) * raw(before) + tau * raw(online)
+                np.testing.assert_allclose(after, expected, rtol=1e-6, atol=1e-8)
+                moves += int((np.asarray(after) != np.asarray(before)).any())
+    assert moves
+
+
+def test_delayed_actors_stand_still_between_their_updates(run):
+    every = getattr(run.algorithm, "actor_every", 1)
+    for old, new in zip(run.states, run.states[1:], strict=False):
+        due = int(new.step) % every == 0
+        for name in {"actor", "temperature"} & old.nets.keys():
+            assert same(old.nets[name], new.nets[name]) != due, name
+            assert same(old.opt_state[name], new.opt_state[name]) != due, name
+        if "critic" in old.nets:
+            assert not same(old.nets["critic"], new.nets["critic"])
+
+
+def test_the_reward_reaches_critics_only(run):
+    """In one update actor, temperature and value see old (target) critics: another reward must not touch them."""
+    # An update at which TD3's actor, which looks at the new critic by design, waits.
+    state = run.states[0]
+    other = dataclasses.replace(run.batch, reward=run.batch.reward + 1.0)
+    usual, _ = run.step(state, run.batch, jax.random.key(0))
+    changed, _ = run.step(state, other, jax.random.key(0))
+    for name in usual.nets:
+        assert same(usual.nets[name], changed.nets[name]) == (name != "critic"), name
+
+
+def test_metrics_are_finite_numbers(run):
+    names = run.metrics[0].keys()
+    assert names
+    for metrics in run.metrics:
+        assert metrics.keys() == names
+        for name, value in metrics.items():
+            assert value.shape == (), name
+            assert value.dtype == np.float32, name
+            assert np.isfinite(value), name
+
+
+def test_the_loss_falls_on_one_batch(run):
+    loss = {"bc": "actor_loss", "cql": "critic_loss", "discrete_cql": "critic_loss"}.get(
+        registry.name_of(run.algorithm), "td_loss"
+    )
+    state = run.states[0]
+    for i in range(300):
+        state, metrics = run.step(state, run.batch, jax.random.key(i))
+    assert np.isfinite(metrics[loss])
+    assert float(metrics[loss]) < float(run.metrics[0][loss]) - 0.03 * abs(float(run.metrics[0][loss]))
+
+
+# -- policies ---------------------------------------------------------------------------------------------------------
+
+
+def test_policies_act_within_the_bounds(run):
+    observation = np.random.default_rng(1).normal(size=(50, FEATURES)).astype(np.float32) * 10.0
+    act = jax.jit(lambda state, observation, key: run.algorithm.policy(state)(observation, key))
+    state = run.states[-1]
+    still = act(state, observation, None)
+    moving = act(state, observation, jax.random.key(0))
+    for action in (still, moving):
+        if run.spec.action.discrete:
+            assert action.shape == (50,)
+            assert action.dtype == np.int32
+            assert set(np.unique(action)) <= set(range(CHOICES))
+        else:
+            assert action.shape == (50, DIMENSIONS)
+            assert action.dtype == np.float32
+            assert np.abs(action).max() <= 1.0
+    np.testing.assert_array_equal(still, act(state, observation, None))
+    np.testing.assert_array_equal(moving, act(state, observation, jax.random.key(0)))
+    others = [act(state, observation, jax.random.key(seed)) for seed in range(1, 4)]
+    assert any((other != moving).any() for other in others)
+
+
+def test_contexts_and_named_observations_are_inputs(run):
+    """Goals join the features; the shapes alone are checked, without compiling."""
+    observation = (("camera", ArraySpec((2, 2), "uint8")), ("joints", ArraySpec((3,))))
+    spec = Spec(observation, run.spec.action, ArraySpec((4,)))
+    batch = dataclasses.replace(
+        run.batch, observation=spec.zeros(ROWS), next_observation=spec.zeros(ROWS), context=np.zeros((ROWS, 4), "f4")
+    )
+
+    def whole(key):
+        state, _ = run.algorithm.update(run.algorithm.init(key, spec), batch, key)
+        return run.algorithm.policy(state)(batch.observation, key, batch.context)
+
+    assert jax.eval_shape(whole, jax.random.key(0)).shape == run.batch.action.shape
+
+
+# -- configurations ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configurations_survive_json_and_are_hashable(name):
+    for algorithm in (registry.algorithm(name), small(name)):
+        again = registry.from_json(json.loads(json.dumps(registry.to_json(algorithm))))
+        assert again == algorithm
+        assert hash(again) == hash(algorithm)
+    assert registry.algorithm(name, batch_size=7) == dataclasses.replace(registry.algorithm(name), batch_size=7)
+    assert hash(registry.algorithm(name, batch_size=7).view())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_fields_and_wrong_values_are_refused(name):
+    with pytest.raises(UsageError, match="'batch_sise'; did you mean 'batch_size'?"):
+        registry.algorithm(name, batch_sise=1)
+    data = registry.to_json(registry.algorithm(name))
+    data["config"]["batch_sise"] = data["config"].pop("batch_size")
+    with pytest.raises(UsageError, match="'batch_sise'; did you mean 'batch_size'?"):
+        registry.from_json(data)
+    # Made in Python, not read from JSON: just as strict.
+    with pytest.raises(UsageError, match="batch_size: expected int, found 'many'"):
+        registry.ALGORITHMS[name](batch_size="many")
+
+
+def test_unknown_choices_and_silent_combinations_are_refused():
+    cql, iql, bc = (registry.ALGORITHMS[name] for name in ("cql", "iql", "bc"))
+    with pytest.raises(
+        UsageError, match="CQL.regulariser: expected one of 'entropy', 'kl', 'chi_square', found 'chi2'"
+    ):
+        cql(regulariser="chi2")
+    with pytest.raises(UsageError, match="set prior to 'policy' or regulariser to 'entropy'"):
+        cql(regulariser="kl", calibrated=True)
+    with pytest.raises(UsageError, match="switch one of them off"):
+        cql(backup_entropy=True)
+    for kind in (iql, bc):
+        with pytest.raises(UsageError, match="dropout acts in the gaussian policy only, not in tanh_gaussian"):
+            kind(dropout=0.1, policy_kind="tanh_gaussian")
+    # Lists and whole numbers take their plain form, so that equal settings are equal keys of the compiler's cache.
+    assert hash(cql(actor_widths=[64, 64], weight=1)) == hash(cql(actor_widths=(64, 64), weight=1.0))
+
+
+def test_an_unknown_algorithm_is_refused():
+    with pytest.raises(UsageError, match="unknown algorithm 'calqll'; did you mean 'calql'?"):
+        registry.algorithm("calqll")
+    with pytest.raises(UsageError, match="unknown algorithm 'iqll'; did you mean 'iql'?"):
+        registry.from_json({"name": "iqll", "config": {}})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_actions_of_the_wrong_kind_are_refused(name):
+    algorithm = small(name)
+    kind = registry.name_of(algorithm)
+    if kind == "discrete_cql":
+        with pytest.raises(UsageError, match=r"discrete_cql needs discrete actions, found float32\[2\]; use "):
+            algorithm.init(jax.random.key(0), CONTINUOUS)
+    elif kind != "bc":
+        with pytest.raises(UsageError, match="needs continuous actions, found 3 choices; use discrete_cql"):
+            algorithm.init(jax.random.key(0), DISCRETE)
+    with pytest.raises(UsageError, match="learns from actions, and this data holds none"):
+        algorithm.init(jax.random.key(0), dataclasses.replace(CONTINUOUS, action=None))
