@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.options import OfflineOptions, OnlineOptions
 from headstart.train.run import Run
 
+EVALUATION_SEED = 1_000_000
+"""Seed of the first episode of evaluations during training: far from the small numbers that users choose."""
+
 EVALUATION_LANES = 10
 """Environments in which a policy is evaluated side by side."""
 
@@ -49,6 +53,7 @@ def pretrain(
     seed: int = 0,
     env: str | None = None,
     eval_episodes: int = 20,
+    eval_sample: bool = False,
     normalize: bool = False,
     reward_scale: float = 1.0,
     reward_shift: float = 0.0,
@@ -59,7 +64,8 @@ def pretrain(
 
     algorithm: an algorithm such as `CalQL(weight=1.0)`, or its name. data: a data set or a source.
     steps: gradient steps. out: run directory (None: nothing is written). seeds: training seeds side by side,
-    numbered from `seed`. env: where to evaluate (None: not). normalize: standardise observations by the data.
+    numbered from `seed`. env: where to evaluate (None: not), over eval_episodes; eval_sample: by sampled actions, not the
+    likeliest. normalize: standardise observations by the data.
     reward_scale, reward_shift: rewards become scale * reward + shift. resume: go on with the run in `out`, or return
     its artifact where it is complete. options: fields of `OfflineOptions`.
 
@@ -83,7 +89,7 @@ def pretrain(
     normalizer = Normalizer.of(spec, data if normalize else None)
     settings = {
         "env": env, "reward_scale": reward_scale, "reward_shift": reward_shift, "normalize": normalize,
-        "eval_episodes": eval_episodes,
+        "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
     phase = _Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data)
     if (finished := phase.finished(out, resume)) is not None:
@@ -111,6 +117,7 @@ def finetune(
     seed: int = 0,
     eval_env: str | None = None,
     eval_episodes: int = 20,
+    eval_sample: bool = False,
     normalizer: Literal["keep", "extend"] = "keep",
     reward_scale: float | None = None,
     reward_shift: float | None = None,
@@ -156,7 +163,8 @@ def finetune(
 
     settings = {
         "env": env or eval_env, "reward_scale": reward_scale, "reward_shift": reward_shift, "freeze": sorted(freeze),
-        "components": dict(components or {}), "normalizer": normalizer, "eval_episodes": eval_episodes,
+        "components": dict(components or {}), "normalizer": normalizer,
+        "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
     phase = _Phase("online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data)
     if (finished := phase.finished(out, resume)) is not None:
@@ -205,14 +213,15 @@ def evaluate(
 
 
 def _acting(artifact: Artifact, seed: int | None) -> Callable[[Any], np.ndarray]:
-    if seed is None:
-        return artifact.act
-    key, calls = jax.random.key(seed), iter(range(sys.maxsize))
+    draw = (lambda: None) if seed is None else _keys(seed, artifact.members)
+    return lambda observations: artifact.act(observations, keys=draw())
 
-    def act(observations: Any) -> np.ndarray:
-        return artifact.act(observations, keys=jax.random.split(jax.random.fold_in(key, next(calls)), artifact.members))
 
-    return act
+def _keys(seed: int, members: int) -> Callable[[], jax.Array]:
+    """A function that gives new keys (members,) at every call, the same sequence for the same seed."""
+    calls = itertools.count()
+    keys = jax.jit(lambda call: jax.random.split(jax.random.fold_in(jax.random.key(seed), call), members))
+    return lambda: keys(next(calls))
 
 
 # -- assembly -----------------------------------------------------------------------------------------------------
@@ -231,6 +240,13 @@ class _Phase:
     options: Any
     source: Artifact | None
     data: Dataset | None
+
+    def __post_init__(self):
+        # Before the folder of the run is made.
+        if self.settings["eval_episodes"] < 0:
+            raise UsageError(f"eval_episodes must be at least 0 (none), found {self.settings['eval_episodes']}")
+        if self.data is None and getattr(self.options, "offline_share", 0.0) == 1.0:
+            raise UsageError("offline_share is 1, but no offline data was given")
 
     @property
     def lineage(self) -> tuple[dict[str, Any], ...]:
@@ -293,9 +309,10 @@ class _Running:
             self._lanes = Lanes(env, count * min(EVALUATION_LANES, episodes))
         # Start states that training never sees: those of a seed far from the small numbers that users choose.
         policies = acting.policies(phase.algorithm, states)
+        draw = _keys(EVALUATION_SEED, count) if phase.settings["eval_sample"] else lambda: None
         played = run_episodes(
-            lambda observations: acting.act(policies, phase.normalizer, observations),
-            self._lanes, episodes=episodes, seed=1_000_000, members=count,
+            lambda observations: acting.act(policies, phase.normalizer, observations, keys=draw()),
+            self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,
         )  # fmt: skip
         self.run.write(
             "episodes",

@@ -34,6 +34,10 @@ def tanh_normal_sample(
 
 
 def tanh_normal_log_prob(action: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
-    """(...,) log density at actions (..., d); actions at the bounds are moved inside by 1e-6."""
-    raw = jnp.arctanh(jnp.clip(action, -1.0 + 1e-6, 1.0 - 1e-6))
+    """(...,) log density at actions (..., d); actions nearer to a bound than 1e-3 are moved inside.
+
+    Recorded actions often lie on a bound, where the density has no limit: a likelihood that follows them there
+    would be ruled by them alone.
+    """
+    raw = jnp.arctanh(jnp.clip(action, -1.0 + 1e-3, 1.0 - 1e-3))
     return normal_log_prob(raw, mean, log_std) - _log_tanh_derivative(raw).sum(-1)

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from headstart import api
+from headstart.algorithm import View
 from headstart.artifact import Artifact
 from headstart.data.dataset import Dataset
+from headstart.data.views import table
+from headstart.errors import UsageError
 from headstart.report.figures import learning_curves
-from headstart.report.scores import Curve, Finetuning, Score, markdown, text
+from headstart.report.scores import Curve, Finetuning, Score, Trace, markdown, text
 from headstart.train.run import read_log
 
 
@@ -34,6 +37,19 @@ class Method:
     start: Artifact | None = None
 
 
+def prepare(out: Path, resume: bool) -> None:
+    """Make the folder. Raises `UsageError` where it holds something and the run is not to be resumed."""
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()) and not resume:
+        raise UsageError(f"{out} exists and is not empty; choose another folder, or go on with it by --resume")
+
+
+def mean_return(data: Dataset, discount: float) -> float:
+    """Mean Monte-Carlo return over the data's transitions: where critics may start."""
+    rows = table(data, View(discount=discount, mc_return=True))
+    return float(rows.mc_returns[rows.rows].mean())
+
+
 def compare(
     methods: Sequence[Method],
     data: Dataset,
@@ -44,27 +60,33 @@ def compare(
     score: Score,
     title: str,
     eval_episodes: int,
+    eval_sample: bool = False,
     baselines: Mapping[str, api.Evaluation] | None = None,
+    lowest_return: float | None = None,
     resume: bool = False,
 ) -> Path:
     """Run every method, write `results.md`, `results.json` and `curves.png` in `out`, print the table; the picture's path.
 
     Each method has a folder of its own with the runs `pretrain` and `finetune`; with `resume` what is complete is kept
-    and what was cut short goes on. baselines: label -> evaluation of something that is not finetuned.
+    and what was cut short goes on. baselines: label -> evaluation of something that is not finetuned. lowest_return: of the
+    task; with it the picture shows the critics' values too.
     """
     curves: dict[str, list[Curve]] = {}
+    values: dict[str, list[Trace]] = {}
     numbers: dict[str, dict[str, Any]] = {}
     for method in methods:
         _say(f"{method.label}: {seeds} seeds, {method.offline_steps:,} gradient steps offline, "
              f"{method.online['steps']:,} environment steps online")  # fmt: skip
         folder = out / method.label
-        model = _pretrained(method, data, env, folder / "pretrain", seeds, eval_episodes, resume)
+        common = {"seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "resume": resume}
+        model = _pretrained(method, data, env, folder / "pretrain", common)
         api.finetune(
             model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
-            out=folder / "finetune", seeds=seeds, eval_episodes=eval_episodes, resume=resume, **method.online,
+            out=folder / "finetune", **common, **method.online,
         )  # fmt: skip
         runs = [folder / "pretrain"] * (model is not None) + [folder / "finetune"]
         curves[method.label] = [Curve.read(run, score) for run in runs]
+        values[method.label] = [Trace.read(run, "q_policy") for run in runs]
         finetuning = Finetuning.of(curves[method.label][-1], score)
         numbers[method.label] = finetuning.to_json() | {"seconds": sum(read_log(run, "timing")[-1]["seconds"] for run in runs)}
         _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
@@ -87,23 +109,20 @@ def compare(
     )
     (out / "results.md").write_text(f"# {title}\n\n{result}")
     (out / "results.json").write_text(json.dumps({"title": title, "score": score, "methods": numbers}, indent=2) + "\n")
-    picture = learning_curves(curves, out / "curves.png", score, title, lines)
+    traces = None if lowest_return is None else values
+    picture = learning_curves(curves, out / "curves.png", score, title, lines, traces, lowest_return)
     print(result)
     return picture
 
 
-def _pretrained(
-    method: Method, data: Dataset, env: str, out: Path, seeds: int, eval_episodes: int, resume: bool
-) -> Artifact | None:
+def _pretrained(method: Method, data: Dataset, env: str, out: Path, common: Mapping[str, Any]) -> Artifact | None:
     if not method.offline_steps:
         return None
-    marks = {"log_every": max(1, method.offline_steps // 20), "eval_every": max(1, method.offline_steps // 4)}
-    options = {"steps": method.offline_steps, "out": out, "seeds": seeds, "eval_episodes": eval_episodes} | marks
+    steps = method.offline_steps
+    options = {"steps": steps, "out": out, "log_every": max(1, steps // 20), "eval_every": max(1, steps // 5)}
     if method.start is None:
-        return api.pretrain(method.algorithm, data, env=env, resume=resume, **options)
-    return api.finetune(
-        method.start, data=data, algorithm=method.algorithm, eval_env=env, resume=resume, **options
-    )
+        return api.pretrain(method.algorithm, data, env=env, **options, **common)
+    return api.finetune(method.start, data=data, algorithm=method.algorithm, eval_env=env, **options, **common)
 
 
 def _say(line: str) -> None:

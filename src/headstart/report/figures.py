@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headstart.report.scores import Curve, Score
+from headstart.report.scores import Curve, Score, Trace
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a5a5a")
 """Okabe and Ito's palette: told apart by colour-blind readers too."""
@@ -17,48 +17,58 @@ def learning_curves(
     score: Score,
     title: str,
     lines: Mapping[str, float] | None = None,
+    values: Mapping[str, Sequence[Trace]] | None = None,
+    lowest_return: float | None = None,
 ) -> Path:
     """Scores of several methods across their phases, offline left of the switch and online right of it.
 
     methods: label -> curves of its phases in order (only the last one: no pretraining). lines: label -> level of a
-    horizontal line, such as a baseline. Shaded: 95% bootstrap intervals over seeds and episodes. Writes PNG and, beside
-    it, SVG.
+    horizontal line, such as a baseline. Shaded: 95% bootstrap intervals over seeds and episodes; thin: each seed.
+    values, lowest_return: with these a second row shows the critics' values at the policy's actions, and the lowest
+    return that the task allows. Writes PNG and, beside it, SVG.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
-    offline, online = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
-    axes = {False: offline, True: online}
+    rows = 2 if values else 1
+    figure = Figure(figsize=(8.0, 1.0 + 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, sharey="row", sharex="col", width_ratios=(1, 2), squeeze=False)
     for i, (label, curves) in enumerate(methods.items()):
         colour = COLOURS[i % len(COLOURS)]
-        for j, curve in enumerate(curves):
-            axis = axes[j == len(curves) - 1]
+        for axis, curve in zip(axes[0][-len(curves) :], curves, strict=True):
             mean, low, high = curve.intervals().T
-            last = j == len(curves) - 1
-            axis.plot(curve.steps, mean, color=colour, label=label if last else None, linewidth=1.8)
+            axis.plot(curve.steps, mean, color=colour, label=label, linewidth=1.8)
             axis.fill_between(curve.steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            if last:
-                for seed in range(curve.scores.shape[1]):
-                    axis.plot(curve.steps, curve.scores[:, seed].mean(-1), color=colour, alpha=0.25, linewidth=0.7)
-    for label, level in (lines or {}).items():
-        for axis in axes.values():
-            axis.axhline(level, color="#5a5a5a", linestyle="--", linewidth=1.0)
-        online.annotate(label, (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-    offline.set_title("pretraining", fontsize=10)
-    online.set_title("finetuning", fontsize=10)
-    offline.set_xlabel("gradient steps")
-    online.set_xlabel("environment steps")
-    offline.set_ylabel("success" if score == "success" else "return")
+            axis.plot(curve.steps, curve.scores.mean(-1), color=colour, alpha=0.3, linewidth=0.7)
+        if values:
+            for axis, trace in zip(axes[1][-len(curves) :], values[label], strict=True):
+                axis.plot(trace.steps, trace.values.mean(-1), color=colour, linewidth=1.8)
+                axis.plot(trace.steps, trace.values, color=colour, alpha=0.3, linewidth=0.7)
+    marked = dict.fromkeys([0], lines or {})
+    if values and lowest_return is not None:
+        marked[1] = {"lowest possible return": lowest_return}
+    for row, levels in marked.items():
+        for label, level in levels.items():
+            for axis in axes[row]:
+                axis.axhline(level, color="#5a5a5a", linestyle="--", linewidth=1.0)
+            axes[row][1].annotate(
+                label, (0.99, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+            )
+    axes[0][0].set_title("pretraining", fontsize=10)
+    axes[0][1].set_title("finetuning", fontsize=10)
+    axes[-1][0].set_xlabel("gradient steps")
+    axes[-1][1].set_xlabel("environment steps")
+    axes[0][0].set_ylabel("success" if score == "success" else "return")
+    if values:
+        axes[1][0].set_ylabel("Q at the policy's actions")
     if score == "success":
-        offline.yaxis.set_major_formatter(PercentFormatter(1.0))
-        offline.set_ylim(-0.03, 1.03)
-    for axis in axes.values():
+        axes[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes[0][0].set_ylim(-0.03, 1.03)
+    for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
         axis.margins(x=0.0)
-        axis.ticklabel_format(axis="x", style="plain")
-    online.legend(frameon=False, fontsize=9, loc="best")
+    axes[0][1].legend(frameon=False, fontsize=9, loc="best")
     figure.suptitle(title, fontsize=11)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)

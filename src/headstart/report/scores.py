@@ -50,6 +50,23 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trace:
+    """A training metric of one phase: steps (T,) and values (T, seeds)."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def read(cls, run: str | Path, name: str) -> Trace:
+        """The metric `name` in a run directory, at the steps where all seeds have it (none: empty)."""
+        lines = [line for line in read_log(run, "metrics") if name in line]
+        steps = sorted({line["step"] for line in lines})
+        seeds = sorted({line["seed"] for line in lines})
+        found = {(line["step"], line["seed"]): line[name] for line in lines}
+        return cls(np.array(steps), np.array([[found[step, seed] for seed in seeds] for step in steps]))
+
+
+@dataclasses.dataclass(frozen=True)
 class Finetuning:
     """One method's numbers; each is (mean, low, high) over seeds, 95% bootstrap over seeds and episodes.
 

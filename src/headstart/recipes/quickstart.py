@@ -1,0 +1,71 @@
+"""The quickstart: Cal-QL and CQL pretrained on the same data of a point maze, both finetuned, in a few minutes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+DECISIONS = "sparse=1&repeat=8&steps=40"
+"""-1 a decision, 0 and the end at the goal; a decision moves for 8 simulation steps, and there are 40 of them."""
+
+DISCOUNT = 0.97
+LOWEST_RETURN = -1.0 / (1.0 - DISCOUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quickstart:
+    """A point maze with a sparse reward: low-quality data of a noisy controller, Cal-QL and CQL on the same data.
+
+    The data (walks between random cells, a tenth of them to the goal, with much noise) are collected at first use and kept
+    in the run's folder. Both algorithms differ in one thing: whether values at the policy's actions are kept from
+    falling below the return that the data has reached.
+    """
+
+    seeds: int = 3
+    """Training seeds side by side."""
+    episodes: int = 150
+    """Episodes of data."""
+    offline_steps: int = 2500
+    """Gradient steps of pretraining."""
+    online_steps: int = 2000
+    """Environment steps (decisions) of finetuning."""
+    eval_episodes: int = 12
+    """Episodes of every evaluation, of each seed."""
+
+    def run(self, out: Path, resume: bool = False) -> None:
+        from headstart.algos.registry import algorithm
+        from headstart.recipes.compare import Method, compare, mean_return, prepare
+        from headstart.recipes.maze import NAME
+
+        prepare(out, resume)
+        data = self._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
+        settings = {
+            "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "actions": 4, "weight": 10.0,
+            "max_target_backup": False, "actor_lr": 3e-4, "temperature_lr": 3e-4, "critic_lr": 1e-3, "tau": 1e-2,
+            "discount": DISCOUNT, "critic_bias": mean_return(data, DISCOUNT),
+        }  # fmt: skip
+        online = {"steps": self.online_steps, "lanes": 5, "collect": 20, "log_every": 100, "eval_every": 100}
+        picture = compare(
+            [Method(name, algorithm(name, **settings), self.offline_steps, online) for name in ("calql", "cql")],
+            data, f"{NAME}?{DECISIONS}", out, seeds=self.seeds, score="success",
+            title="Point maze: Cal-QL and CQL on the same data", eval_episodes=self.eval_episodes,
+            # A deterministic policy sticks at a corner of the walls that all paths share: sampled ones are scored.
+            eval_sample=True, lowest_return=LOWEST_RETURN, resume=resume,
+        )  # fmt: skip
+        print(f"picture: {picture}")
+
+    def _data(self, env: str, out: Path):
+        from headstart import api
+        from headstart.data import sources
+        from headstart.envs.collect import collect, to_dataset
+        from headstart.envs.controllers import Scripted
+
+        if out.exists():
+            return api.load(f"arrays:{out}")
+        controller, noise = "ogbench-maze?task=0.1", 1.0
+        print(f"collecting {self.episodes} episodes", file=sys.stderr, flush=True)
+        episodes = collect(Scripted(controller), env, episodes=self.episodes, seed=0, noise=noise, lanes=10)
+        data = to_dataset(episodes, env, (f"controller {controller}, noise {noise:g}",))
+        sources.write(data, f"arrays:{out}")
+        return data
