@@ -43,7 +43,7 @@ class AdroitDoor:
     """Gradient steps offline (None: as published, or as --small has it)."""
     online_steps: int | None = None
     """Environment steps online (None: as published, or as --small has it)."""
-    eval_episodes: int = 50
+    eval_episodes: int = 40
     """Episodes of every evaluation, of each seed."""
 
     def run(self, out: Path, resume: bool = False) -> None:
@@ -54,12 +54,12 @@ class AdroitDoor:
             if name not in METHODS:
                 raise unknown("method", name, METHODS)
         prepare(out, resume)
-        clone = self._clone(out / "bc", resume)
+        clone = self._clone(out / "bc", "tanh_gaussian", resume)
         data = self._data(clone, out / "data")
         _say(f"data: {data.episodes} episodes, {data.steps:,} steps")
         baseline = api.evaluate(clone, env=ENVIRONMENT, episodes=4 * self.eval_episodes, seed=2_000_000)
         picture = compare(
-            self._methods(clone, data), data, ENVIRONMENT, out, seeds=self.seeds, score="success",
+            self._methods(out, clone, data, resume), data, ENVIRONMENT, out, seeds=self.seeds, score="success",
             title="Adroit door, sparse reward", eval_episodes=self.eval_episodes, baselines={"bc": baseline},
             resume=resume,
         )  # fmt: skip
@@ -67,18 +67,19 @@ class AdroitDoor:
 
     # -- data -------------------------------------------------------------------------------------------------
 
-    def _clone(self, out: Path, resume: bool) -> Any:
-        """The behaviour policy: cloned from all demonstrations, on raw observations (standardised ones give 0%)."""
+    def _clone(self, out: Path, policy_kind: str, resume: bool) -> Any:
+        """A clone of all demonstrations, from raw observations (standardised ones give 0%)."""
         from headstart import api
         from headstart.algos.bc import BC
 
         if (out / "artifact").exists():
             return api.Artifact.load(out)
         demonstrations = api.load(self.demonstrations)
-        _say("cloning the demonstrations")
+        _say(f"cloning the demonstrations ({policy_kind})")
         return api.pretrain(
-            BC(actor_widths=(512, 512)), demonstrations, steps=20_000, out=out, resume=resume and out.exists()
-        )
+            BC(actor_widths=(512, 512), policy_kind=policy_kind), demonstrations, steps=20_000, out=out,
+            resume=resume and out.exists(),
+        )  # fmt: skip
 
     def _data(self, clone: Any, out: Path) -> Any:
         """Demonstrations and roll-outs of their clone as the sparse task, filtered; kept in `out`."""
@@ -100,7 +101,7 @@ class AdroitDoor:
 
     # -- methods ----------------------------------------------------------------------------------------------
 
-    def _methods(self, clone: Any, data: Any) -> list[Any]:
+    def _methods(self, out: Path, clone: Any, data: Any, resume: bool) -> list[Any]:
         from headstart.recipes.compare import Method, mean_return
 
         settings = _small(mean_return(data, 0.99)) if self.small else _published()
@@ -114,7 +115,9 @@ class AdroitDoor:
             offline_steps = found["offline_steps"]
             if self.offline_steps is not None and offline_steps:
                 offline_steps = self.offline_steps
-            start = clone if found.get("from_clone") else None
+            start = clone if found.get("clone") == "tanh_gaussian" else None
+            if found.get("clone") == "deterministic":
+                start = self._clone(out / "bc-deterministic", "deterministic", resume)
             methods.append(Method(name, found["algorithm"], offline_steps, online, start=start))
         return methods
 
@@ -158,8 +161,8 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
         "actor_lr": 1e-4, "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 0.3,
         "reference_steps": 300,
     }  # fmt: skip
-    online = {"steps": 10_000, "collect": 50, "updates_per_step": 1.0, "offline_share": 0.5}
-    pretrained = {"offline_steps": 2_000, "online": online, "from_clone": True}
+    online = {"steps": 10_000, "collect": 100, "updates_per_step": 0.5, "offline_share": 0.5}
+    pretrained = {"offline_steps": 2_000, "online": online, "clone": "tanh_gaussian"}
     return {
         "calql": {"algorithm": algorithm("calql", **conservative)} | pretrained,
         "cql": {"algorithm": algorithm("cql", **conservative)} | pretrained,
@@ -171,15 +174,13 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
         } | pretrained,
         "rebrac": {
             "algorithm": algorithm(
-                "rebrac", **critic, actor_widths=(512, 512), behaviour_weight=0.1, critic_behaviour_weight=0.1,
-                actor_lr=3e-4,
+                "rebrac", **critic, actor_widths=(512, 512), behaviour_weight=2.0, critic_behaviour_weight=0.2,
+                actor_lr=1e-4,
             ),
-            "offline_steps": 4_000,
-            "online": online,
-        },
+        } | pretrained | {"clone": "deterministic"},
         "rlpd": {
             "algorithm": algorithm(
-                "rlpd", **critic, actor_widths=(512, 512), critics=4, initial_temperature=0.01, actor_every=1,
+                "rlpd", **critic, actor_widths=(512, 512), critics=4, initial_temperature=0.1, actor_every=1,
             ),
             "offline_steps": 0,
             "online": online | {"warmup": 1_000},
