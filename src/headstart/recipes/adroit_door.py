@@ -15,6 +15,9 @@ ENVIRONMENT = "AdroitHandDoor-v1?reward_type=sparse&sparse=1"
 RECORDING = ENVIRONMENT + "&steps=300"
 """The same with the time limit of the human demonstrations, for the roll-outs that join them."""
 
+CLONE_STEPS = 20_000
+"""Gradient steps of behaviour cloning."""
+
 METHODS = ("calql", "cql", "iql", "rebrac", "rlpd")
 
 
@@ -77,7 +80,7 @@ class AdroitDoor:
         demonstrations = api.load(self.demonstrations)
         _say(f"cloning the demonstrations ({policy_kind})")
         return api.pretrain(
-            BC(actor_widths=(512, 512), policy_kind=policy_kind), demonstrations, steps=20_000, out=out,
+            BC(actor_widths=(512, 512), policy_kind=policy_kind), demonstrations, steps=CLONE_STEPS, out=out,
             resume=resume and out.exists(),
         )  # fmt: skip
 

@@ -89,8 +89,7 @@ class Finetuning:
         dip = np.stack([curve.scores[early][step, seed] for seed, step in enumerate(worst)])
         regret = None
         if score == "success":
-            widths = np.gradient(curve.steps.astype(float))
-            along = 1.0 - np.average(curve.scores, axis=0, weights=widths)
+            along = 1.0 - np.trapezoid(curve.scores, curve.steps, axis=0) / np.ptp(curve.steps)
             regret = interval(along, sample_members=True)
         return cls(
             interval(curve.scores[0], sample_members=True),

@@ -1,0 +1,74 @@
+"""The recipes, whole, at a size that teaches nothing."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.errors import UsageError
+from headstart.recipes.adroit_door import AdroitDoor
+from headstart.recipes.quickstart import Quickstart
+
+DEMONSTRATIONS = Path(__file__).parents[2].parent / "shared" / "data" / "minari" / "adroit" / "door-human-v1"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ogbench") is None, reason="ogbench is not installed")
+def test_quickstart(tmp_path, capsys):
+    recipe = Quickstart(seeds=2, episodes=6, offline_steps=20, online_steps=40, eval_episodes=2)
+    recipe.run(tmp_path / "run")
+    printed = capsys.readouterr().out
+    picture = Path(printed.strip().splitlines()[-1].removeprefix("picture: "))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
+    assert list(results) == ["calql", "cql"]
+    assert all(0.0 <= results[name]["after"][0] <= 1.0 for name in results)
+    assert "calql" in printed
+
+    # Complete parts are kept: resuming draws the same table again.
+    recipe.run(tmp_path / "run", resume=True)
+    again = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
+    assert again == results
+    with pytest.raises(UsageError, match="not empty"):
+        recipe.run(tmp_path / "run")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ogbench") is None, reason="ogbench is not installed")
+def test_maze_shows_places_and_starts_far_from_the_goal():
+    from headstart.envs import factory
+    from headstart.recipes.maze import NAME
+
+    env = factory.make(f"{NAME}?sparse=1&repeat=8&steps=40")
+    maze = env.unwrapped
+    distances = []
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        assert observation.shape == (26,)
+        assert observation.max() > 0.8  # the bump of the cell it stands in
+        distances.append(np.linalg.norm(maze.get_xy() - maze.cur_goal_xy))
+    assert min(distances) > 6.0  # more than a cell and a half, whatever the walls
+    again, _ = env.reset(seed=19)
+    np.testing.assert_array_equal(observation, again)
+    assert env.step(env.action_space.sample() * 0)[1] == -1.0
+    env.close()
+
+
+@pytest.mark.skipif(not DEMONSTRATIONS.exists(), reason="the human demonstrations are not on this machine")
+@pytest.mark.skipif(importlib.util.find_spec("gymnasium_robotics") is None, reason="gymnasium-robotics is not installed")
+def test_adroit_door(tmp_path, capsys, monkeypatch):
+    # The clone of a few steps opens no door: the demonstrations' own successes are all there is.
+    monkeypatch.setattr("headstart.recipes.adroit_door.CLONE_STEPS", 20)
+    recipe = AdroitDoor(
+        small=True, seeds=1, methods=("calql", "rebrac", "rlpd"), demonstrations=f"minari:{DEMONSTRATIONS}", rollouts=2,
+        offline_steps=2, online_steps=40, eval_episodes=1,
+    )  # fmt: skip
+    recipe.run(tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
+    assert list(results) == ["calql", "rebrac", "rlpd", "bc"]
+    assert Path(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("picture: ")).exists()
+
+
+def test_unknown_methods_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'calql'"):
+        AdroitDoor(methods=("calqll",)).run(tmp_path)
