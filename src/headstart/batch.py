@@ -19,7 +19,7 @@ class Batch:
     discount:         (B,) gamma**n * (1 - terminated): the factor of the value at `next_observation`. Losses never
                       see `done`, so a time limit cannot be mistaken for an end.
     next_observation: like observation, n steps on (fewer where the episode ends earlier).
-    next_action:      like action, taken at `next_observation`; repeats `action` where the episode ended there.
+    next_action:      like action, taken at `next_observation`; the episode's last action where it ended there.
     mc_return:        (B,) discounted return-to-go; a valid lower bound where the episode was cut off.
     context:          (B, c) goal, skill or task.
     """

@@ -209,10 +209,9 @@ def check_soft_actor(algorithm, state, batch, after, metrics):
 
 
 FAMILY = {
-    "CQL(H) with importance weights": {},
     "Cal-QL": {"calibrated": True, "weight": 1.0},
-    "Cal-QL without importance weights, Lagrange": {
-        "calibrated": True, "importance_weights": False, "lagrange": True, "target_gap": 0.3, "bc_steps": 1
+    "CQL(H) without importance weights, Lagrange, imitating": {
+        "importance_weights": False, "lagrange": True, "target_gap": 0.3, "bc_steps": 1
     },
     "CQL(rho), calibrated, mean actor, towards the data and its returns": {
         "regulariser": "kl", "prior": "policy", "calibrated": True, "actor_value": "mean", "critics": 3,
@@ -358,7 +357,8 @@ def test_td3bc(name):
     def look(actor):
         action = np.tanh(mlp(actor.trunk, batch.observation))
         distance = np.square(action - batch.action)
-        q = critics(after.nets["critic"], batch.observation, action)[0]
+        q = critics(after.nets["critic"], batch.observation, action)
+        q = q[0] if name == "td3bc" else q.min(0)
         return q, distance.mean(-1) if name == "td3bc" else distance.sum(-1)
 
     scale = 1.0 / np.abs(look(state.nets["actor"])[0]).mean()

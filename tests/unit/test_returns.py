@@ -11,6 +11,7 @@ from headstart.algorithm import View
 from headstart.data.dataset import Dataset
 from headstart.data.returns import pessimistic_tail, returns_to_go
 from headstart.data.views import table
+from headstart.errors import UsageError
 
 
 def dataset(*episodes):
@@ -75,7 +76,9 @@ def test_the_tail_counts_rewards_of_steps_only():
     """The rewards column is zero at final observations; where all rewards are -2, the lowest is still -2 and where all
     are positive the tail is 0, since an episode may end at any time."""
     assert pessimistic_tail(-2.0, 0.5) == -4.0
-    assert pessimistic_tail(3.0, 0.5) == 0.0
+    assert pessimistic_tail(3.0, 0.5) == pessimistic_tail(0.0, 1.0) == 0.0
+    with pytest.raises(UsageError, match="no lower bound for what follows a cut-off; set discount below 1"):
+        pessimistic_tail(-1.0, 1.0)
     data = dataset(([3.0, 5.0], False))
     mc_returns = table(data, View(discount=0.5, mc_return=True, actions=False)).mc_returns
     np.testing.assert_allclose(mc_returns, [5.5, 5.0, 0.0])

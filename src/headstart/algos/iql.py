@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from headstart import config
@@ -67,9 +68,13 @@ class IQL:
     def init(self, key, spec):
         continuous_actions("iql", spec)
         actor_key, critic_key, value_key = jax.random.split(key, 3)
-        options = {"output_bias": self.critic_bias, "layer_norm": self.critic_layer_norm}
+        # Its code draws output layers with the gain of hidden ones.
+        gain = {"output_gain": math.sqrt(2.0)}
+        options = gain | {"output_bias": self.critic_bias, "layer_norm": self.critic_layer_norm}
         if self.policy_kind == "gaussian":
-            trunk = nets.MLP(spec.input_size, self.actor_widths, spec.action.size, actor_key, dropout=self.dropout)
+            trunk = nets.MLP(
+                spec.input_size, self.actor_widths, spec.action.size, actor_key, dropout=self.dropout, **gain
+            )
             actor = nets.GaussianActor(trunk, spec.action.size)
         else:
             actor = nets.tanh_gaussian_actor(spec, self.actor_widths, actor_key)

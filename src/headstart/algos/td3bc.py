@@ -34,6 +34,8 @@ class TD3BC:
     """Hidden layers of each critic (ReBRAC: three)."""
     critics: int = 2
     """Size of the critic ensemble; targets take the minimum."""
+    actor_value: Literal["first", "min"] = "first"
+    """What the actor maximises over the critics (TD3+BC: the first; ReBRAC: min)."""
     critic_layer_norm: bool = False
     """LayerNorm in the critics (ReBRAC: on)."""
     critic_bias: float = 0.0
@@ -105,7 +107,8 @@ class TD3BC:
 
         def actor_loss(actor):
             action = actor.mode(features)
-            q = critic(features, action)[0]
+            q = critic(features, action)
+            q = q.min(0) if self.actor_value == "min" else q[0]
             scale = jax.lax.stop_gradient(1.0 / jnp.maximum(jnp.abs(q).mean(), 1e-6))
             distance = self._distance(action, batch.action)
             loss = (self.behaviour_weight * distance - self.q_weight * scale * q).mean()
@@ -141,6 +144,6 @@ def ReBRAC(**changes) -> TD3BC:
     settings = {
         "q_weight": 1.0, "behaviour_weight": 0.1, "critic_behaviour_weight": 0.01, "distance": "sum",
         "actor_widths": (256, 256, 256), "critic_widths": (256, 256, 256), "critic_layer_norm": True,
-        "actor_lr": 1e-3, "critic_lr": 1e-3,
+        "actor_value": "min", "actor_lr": 1e-3, "critic_lr": 1e-3,
     }  # fmt: skip
     return TD3BC(**(settings | changes))

@@ -14,7 +14,7 @@ def uniform(key: jax.Array, count: jax.Array | int, size: int) -> jax.Array:
 def geometric_future(key: jax.Array, remaining: jax.Array, discount: float) -> jax.Array:
     """(B,) steps ahead of the current row, 1 + Geometric(1 - discount) and at most `remaining` (B,), the steps left.
 
-    The hindsight goals of goal-conditioned RL: row + offset never leaves the row's episode.
+    discount: in (0, 1). The hindsight goals of goal-conditioned RL: row + offset never leaves the row's episode.
     """
     u = jax.random.uniform(key, remaining.shape, minval=jnp.finfo(jnp.float32).tiny)
     offset = 1 + jnp.floor(jnp.log(u) / jnp.log(discount)).astype(jnp.int32)

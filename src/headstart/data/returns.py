@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from headstart.errors import UsageError
+
 
 def pessimistic_tail(lowest_reward: float, discount: float) -> float:
     """min(0, r_min) / (1 - gamma): a lower bound of the value of any state, whatever follows.
 
     Where every reward is -1 until success this is what Cal-QL's code writes for episodes that fail throughout.
+
+    Raises `UsageError` where there is no bound: rewards below zero that are not discounted.
     """
-    return min(0.0, lowest_reward) / (1.0 - discount)
+    if lowest_reward >= 0.0:
+        return 0.0
+    if discount >= 1.0:
+        raise UsageError(
+            f"rewards of {lowest_reward} without discount have no lower bound for what follows a cut-off; "
+            "set discount below 1"
+        )
+    return lowest_reward / (1.0 - discount)
 
 
 def returns_to_go(
