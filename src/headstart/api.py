@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -64,10 +63,10 @@ def pretrain(
 
     algorithm: an algorithm such as `CalQL(weight=1.0)`, or its name. data: a data set or a source.
     steps: gradient steps. out: run directory (None: nothing is written). seeds: training seeds side by side,
-    numbered from `seed`. env: where to evaluate (None: not), over eval_episodes; eval_sample: by sampled actions, not the
-    likeliest. normalize: standardise observations by the data.
-    reward_scale, reward_shift: rewards become scale * reward + shift. resume: go on with the run in `out`, or return
-    its artifact where it is complete. options: fields of `OfflineOptions`.
+    numbered from `seed`. env: where to evaluate (None: not), over eval_episodes; eval_sample: by sampled actions, not
+    the likeliest. normalize: standardise observations by the data. reward_scale, reward_shift: rewards become
+    scale * reward + shift. resume: go on with the run in `out`, or return its artifact where it is complete.
+    options: fields of `OfflineOptions`.
 
     Raises `UsageError` for what does not fit together, `DataError` for data that holds NaN, `TrainingError` for a loss
     that is not finite.
@@ -158,7 +157,7 @@ def finetune(
         if source is None or data is None:
             raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
         statistics = statistics.extended(data, source.data.get("steps", 0) + source.data.get("episodes", 0))
-    count = seeds or (1 if source is None else len(source.seeds))
+    count = seeds if seeds is not None else 1 if source is None else len(source.seeds)
     members = source.seeds if source is not None and len(source.seeds) == count else _seeds(seed, count)
 
     settings = {
@@ -213,15 +212,8 @@ def evaluate(
 
 
 def _acting(artifact: Artifact, seed: int | None) -> Callable[[Any], np.ndarray]:
-    draw = (lambda: None) if seed is None else _keys(seed, artifact.members)
+    draw = (lambda: None) if seed is None else acting.drawn_keys(seed, artifact.members)
     return lambda observations: artifact.act(observations, keys=draw())
-
-
-def _keys(seed: int, members: int) -> Callable[[], jax.Array]:
-    """A function that gives new keys (members,) at every call, the same sequence for the same seed."""
-    calls = itertools.count()
-    keys = jax.jit(lambda call: jax.random.split(jax.random.fold_in(jax.random.key(seed), call), members))
-    return lambda: keys(next(calls))
 
 
 # -- assembly -----------------------------------------------------------------------------------------------------
@@ -309,7 +301,7 @@ class _Running:
             self._lanes = Lanes(env, count * min(EVALUATION_LANES, episodes))
         # Start states that training never sees: those of a seed far from the small numbers that users choose.
         policies = acting.policies(phase.algorithm, states)
-        draw = _keys(EVALUATION_SEED, count) if phase.settings["eval_sample"] else lambda: None
+        draw = acting.drawn_keys(EVALUATION_SEED, count) if phase.settings["eval_sample"] else lambda: None
         played = run_episodes(
             lambda observations: acting.act(policies, phase.normalizer, observations, keys=draw()),
             self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from headstart.errors import UsageError, unknown
@@ -67,6 +68,28 @@ def settle(config: Any) -> None:
         value = _value(hints[name], getattr(config, name), f"{type(config).__name__}.{name}")
         # The only way to set a field of a frozen dataclass.
         object.__setattr__(config, name, value)
+
+
+def at_least(config: Any, least: float, *names: str) -> None:
+    """Raise `UsageError` where one of these fields, or an item of it, is less than `least`."""
+    for name, item in _items(config, names):
+        if not item >= least:
+            raise UsageError(f"{type(config).__name__}.{name}: expected at least {least}, found {item}")
+
+
+def at_most(config: Any, most: float, *names: str) -> None:
+    """The same for more than `most`."""
+    for name, item in _items(config, names):
+        if not item <= most:
+            raise UsageError(f"{type(config).__name__}.{name}: expected at most {most}, found {item}")
+
+
+def _items(config: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """(name, number) of fields that are numbers or tuples of them; None has none."""
+    for name in names:
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else () if value is None else (value,):
+            yield name, item
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -131,12 +131,12 @@ def test_select_and_provenance():
         data.select([], "none")
 
 
-def test_require_finite_names_column_and_row():
+def test_require_finite_names_column_and_step():
     data = Dataset.from_episodes(make_episodes())
     data.require_finite()
     broken = np.array(data.rewards)
     broken[5] = np.inf
-    with pytest.raises(DataError, match=r"rewards holds NaN or infinity \(first at row 5\)"):
+    with pytest.raises(DataError, match=r"rewards holds NaN or infinity \(first in episode 1, step 1, both from 0\)"):
         data.replace("broken", rewards=broken).require_finite()
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from headstart import config
 from headstart.algorithm import View
-from headstart.algos.require import continuous_actions, known_actions
+from headstart.algos.require import continuous_actions, known_actions, sound_fields
 from headstart.errors import UsageError
 from headstart.lazy import jax, nets, optim, state
 
@@ -34,7 +33,7 @@ class BC:
     """Rows of a batch."""
 
     def __post_init__(self):
-        config.settle(self)
+        sound_fields(self)
         if self.dropout and self.policy_kind != "gaussian":
             raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
 

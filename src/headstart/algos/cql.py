@@ -6,10 +6,9 @@ import dataclasses
 import math
 from typing import Literal
 
-from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
-from headstart.algos.require import continuous_actions
+from headstart.algos.require import continuous_actions, sound_fields
 from headstart.errors import UsageError
 from headstart.lazy import jax, jnp, losses, nets, optim
 
@@ -87,7 +86,7 @@ class CQL:
     """Initialiser of all layers."""
 
     def __post_init__(self):
-        config.settle(self)
+        sound_fields(self)
         if self.calibrated and self.regulariser != "entropy" and self.prior == "uniform":
             raise UsageError(
                 f"calibration bounds Q at policy actions, and {self.regulariser} with a uniform prior has none; "
@@ -98,7 +97,10 @@ class CQL:
 
     def view(self) -> View:
         return View(
-            batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated or self.reference_steps > 0,
+            batch_size=self.batch_size,
+            discount=self.discount,
+            n_step=self.n_step,
+            mc_return=self.calibrated or self.reference_steps > 0,
         )
 
     def init(self, key, spec):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
-from headstart.algos.require import discrete_actions
+from headstart.algos.require import discrete_actions, sound_fields
 from headstart.lazy import jax, jnp, losses, nets, optim, state
 
 
@@ -48,7 +47,7 @@ class DiscreteCQL:
     """Rows of a batch."""
 
     def __post_init__(self):
-        config.settle(self)
+        sound_fields(self)
 
     def view(self) -> View:
         return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated)

@@ -6,10 +6,9 @@ import dataclasses
 import math
 from typing import Literal
 
-from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
-from headstart.algos.require import continuous_actions
+from headstart.algos.require import continuous_actions, sound_fields
 from headstart.errors import UsageError
 from headstart.lazy import jax, jnp, losses, nets, optim, state
 
@@ -58,7 +57,7 @@ class IQL:
     """Rows of a batch."""
 
     def __post_init__(self):
-        config.settle(self)
+        sound_fields(self)
         if self.dropout and self.policy_kind != "gaussian":
             raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
 

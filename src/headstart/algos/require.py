@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+from headstart import config
 from headstart.errors import UsageError
+
+SIZES = (
+    "actor_widths", "critic_widths", "critics", "actions", "target_subset", "actor_every", "batch_size", "n_step",
+)  # fmt: skip
+SHARES = ("discount", "dropout", "epsilon", "expectile", "tau")
+
+
+def sound_fields(algorithm: Any) -> None:
+    """For `__post_init__`: `config.settle`, and the ranges of the fields whose names algorithms share.
+
+    Raises `UsageError` for sizes below 1, shares outside 0 to 1, and negative numbers of steps or learning rates.
+    """
+    config.settle(algorithm)
+    fields = [field.name for field in dataclasses.fields(algorithm)]
+    config.at_least(algorithm, 1, *(name for name in fields if name in SIZES))
+    config.at_least(algorithm, 0, *(name for name in fields if name in SHARES or name.endswith(("_lr", "_steps"))))
+    config.at_most(algorithm, 1, *(name for name in fields if name in SHARES))
 
 
 def known_actions(algorithm: str, spec) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
-from headstart.algos.require import continuous_actions
+from headstart.algos.require import continuous_actions, sound_fields
 from headstart.lazy import jax, jnp, losses, nets
 
 
@@ -62,7 +61,7 @@ class SAC:
     """Initialiser of all layers."""
 
     def __post_init__(self):
-        config.settle(self)
+        sound_fields(self)
 
     def view(self) -> View:
         return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step)

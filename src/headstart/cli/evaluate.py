@@ -30,8 +30,8 @@ def evaluate(
         json: Also write every episode to this new file.
     """
     # Looked at before the work, not after it.
-    if json is not None and json.exists():
-        raise UsageError(f"{json} exists; choose another file")
+    if json is not None and (json.exists() or not json.parent.is_dir()):
+        raise UsageError(f"{json} exists or its folder does not; choose another file")
     from headstart import api
 
     evaluation = api.evaluate(artifact, env=env, episodes=episodes, seed=seed, sample=sample)

@@ -36,6 +36,7 @@ def main(args: list[str]) -> None:
         seed: int = 0,
         eval_env: str | None = None,
         eval_episodes: int = 20,
+        eval_sample: bool = False,
         reward_scale: float | None = None,
         reward_shift: float | None = None,
         resume: bool = False,
@@ -62,7 +63,8 @@ def main(args: list[str]) -> None:
             seeds: Training seeds, by default those of the artifact.
             seed: The first training seed, where they are not the artifact's.
             eval_env: Where to evaluate when there is no --env.
-            eval_episodes: Episodes of an evaluation, for each training seed.
+            eval_episodes: Episodes of an evaluation, for each training seed; 0: no evaluation.
+            eval_sample: Evaluate by sampled actions instead of the most likely ones.
             reward_scale: Rewards become scale * reward + shift; by default as in the artifact.
             reward_shift: The shift.
             resume: Go on with the run in --out, started with the same settings, where it stopped.
@@ -73,10 +75,11 @@ def main(args: list[str]) -> None:
         result = api.finetune(
             source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
             components=parse.assignments(components, "--components") or None, normalizer=normalizer,
-            eval_env=eval_env, eval_episodes=eval_episodes, reward_scale=reward_scale, reward_shift=reward_shift,
-            resume=resume, **dataclasses.asdict(training),
+            eval_env=eval_env, eval_episodes=eval_episodes, eval_sample=eval_sample, reward_scale=reward_scale,
+            reward_shift=reward_shift, resume=resume, **dataclasses.asdict(training),
         )  # fmt: skip
-        outcome.tell(result, out, "--steps N --out DIR")
+        inherited = None if source is None else source.settings.get("env")
+        outcome.tell(result, out, env or eval_env or inherited)
 
     parse.call(finetune, args, "headstart finetune")
 

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from headstart.train.evaluate import Evaluation
 
 
-def tell(artifact: Artifact, out: Path, onward: str) -> None:
-    """onward: the verb and flags that suggest themselves next."""
+def tell(artifact: Artifact, out: Path, env: str | None) -> None:
+    """env: the environment that suggests itself."""
     if artifact.evaluation is not None:
         from headstart.train.evaluate import Evaluation
 
         show(Evaluation.from_json(artifact.evaluation))
-    env = shlex.quote(artifact.settings.get("env") or "ENV")
+    env = shlex.quote(env or "ENV")
     run = shlex.quote(str(out))
     print(f"artifact: {out / 'artifact'}")
     print(f"next: headstart evaluate {run} --env {env}")
-    print(f"  or: headstart finetune {run} --env {env} {onward}")
+    print(f"  or: headstart finetune {run} --env {env} --steps N --out DIR")
 
 
 def show(evaluation: Evaluation) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import inspect
 import io
+import itertools
 import json
 import os
 import re
@@ -32,6 +34,8 @@ def call(function: Callable[..., None], args: Sequence[str], prog: str) -> None:
     def bind(*values: Any, **named: Any) -> Callable[[], None]:
         return functools.partial(function, *values, **named)
 
+    # tyro would keep the line breaks of the source.
+    bind.__doc__ = re.sub(r"\n {8,}", " ", inspect.cleandoc(function.__doc__ or ""))
     said = io.StringIO()
     width = {} if set(HELP) & set(args) else {"COLUMNS": "10000"}
     try:
@@ -157,12 +161,13 @@ def _mistake(box: str, function: Callable, args: Sequence[str], prog: str) -> Us
     known = flags(function)
     for flag in given(args):
         if flag not in known:
-            return unknown(f"option of {prog}", flag, known)
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
-    # The first line is the title; what follows a rule is help.
-    lines = [line for line in lines[1:] if line]
-    rule = next((i for i, line in enumerate(lines) if not line.strip("─")), len(lines))
-    lines = lines[:rule]
+            near = difflib.get_close_matches(flag, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"see {prog} --help"
+            return UsageError(f"unknown option {flag!r}; {hint}")
+    # A title (in the border, where the terminal can draw one), the message, and after a rule more help.
+    rows = [row for row in (row.strip("│╭╮╰╯ ") for row in box.splitlines()) if row]
+    rows = [row for row in rows[1:2] if row.strip("─-")] + rows[2:]
+    lines = list(itertools.takewhile(lambda row: row.strip("─-"), rows))
     if lines and lines[0].startswith("Missing from"):
         # An argument and its help take a line each.
         missing = ", ".join(line for line in lines[1:] if re.match(r"--\w|[A-Z]+$", line))

@@ -24,6 +24,7 @@ def main(args: list[str]) -> None:
         seed: int = 0,
         env: str | None = None,
         eval_episodes: int = 20,
+        eval_sample: bool = False,
         normalize: bool = False,
         reward_scale: float = 1.0,
         reward_shift: float = 0.0,
@@ -40,7 +41,8 @@ def main(args: list[str]) -> None:
             seeds: Training seeds, trained side by side.
             seed: The first training seed; the others count on from it.
             env: Environment in which to evaluate, "ID" or "ID?key=value&..."; none: no evaluation.
-            eval_episodes: Episodes of an evaluation, for each training seed.
+            eval_episodes: Episodes of an evaluation, for each training seed; 0: no evaluation.
+            eval_sample: Evaluate by sampled actions instead of the most likely ones.
             normalize: Standardise observations by the data's statistics.
             reward_scale: Rewards become scale * reward + shift.
             reward_shift: The shift.
@@ -50,9 +52,9 @@ def main(args: list[str]) -> None:
 
         artifact = api.pretrain(
             algorithm, data, out=out, seeds=seeds, seed=seed, env=env, eval_episodes=eval_episodes,
-            normalize=normalize, reward_scale=reward_scale, reward_shift=reward_shift, resume=resume,
-            **dataclasses.asdict(training),
+            eval_sample=eval_sample, normalize=normalize, reward_scale=reward_scale, reward_shift=reward_shift,
+            resume=resume, **dataclasses.asdict(training),
         )  # fmt: skip
-        outcome.tell(artifact, out, "--steps N --out DIR")
+        outcome.tell(artifact, out, env)
 
     parse.call(pretrain, rest, f"headstart pretrain {name}")

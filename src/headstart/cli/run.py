@@ -9,7 +9,7 @@ from headstart.recipes import RECIPES
 
 
 def main(args: list[str]) -> None:
-    listed = not args or args[0] in parse.HELP
+    listed = bool(args) and args[0] in parse.HELP
     about = {name: parse.first_line(recipe(name)) if listed else "" for name in RECIPES}
     name, rest = parse.choose(args, "headstart run", "recipe", about)
     from tyro.conf import OmitArgPrefixes as Flat

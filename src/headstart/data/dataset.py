@@ -300,7 +300,7 @@ class Dataset:
         return Dataset.from_episodes(episodes, self.spec, self.provenance.then(transform))
 
     def require_finite(self) -> None:
-        """Raise `DataError` that names the first column and row with NaN or infinity."""
+        """Raise `DataError` that names the first column, episode and step with NaN or infinity."""
         for name, column in self.columns():
             if not np.issubdtype(column.dtype, np.floating):
                 continue
@@ -308,8 +308,10 @@ class Dataset:
                 part = np.asarray(column[start : start + (1 << 18)])
                 if not np.isfinite(part).all():
                     row = start + int(np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(1))[0])
+                    episode = int(np.searchsorted(self.starts, row, side="right")) - 1
                     raise DataError(
-                        f"{self.provenance.source}: {name} holds NaN or infinity (first at row {row}); "
+                        f"{self.provenance.source}: {name} holds NaN or infinity (first in episode {episode}, step "
+                        f"{row - self.starts[episode]}, both from 0); "
                         "repair or drop these rows first (`headstart data inspect` counts them)"
                     )
 

@@ -100,7 +100,9 @@ def new_folder(target: Path, overwrite: bool, marker: str, needed: int) -> Itera
         free = shutil.disk_usage(target.parent).free
         if free < needed:
             raise DataError(f"{target} needs {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; make room first")
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        # Absolute, since Minari joins a relative folder to itself.
+        parent = target.parent.absolute()
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=parent) as temporary:
             folder = Path(temporary) / "new"
             folder.mkdir()
             yield folder

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart.envs import factory
-from headstart.errors import TrainingError
+from headstart.errors import TrainingError, UsageError
 
 Actor = Callable[["Lanes"], np.ndarray]
 """Lanes -> raw environment actions (count, *shape); the rows of lanes that do not run are ignored."""
@@ -26,6 +26,8 @@ class Lanes:
     """
 
     def __init__(self, env: str, count: int):
+        if count < 1:
+            raise UsageError(f"{env}: expected at least one environment, found {count}")
         self.name = env
         self.envs = []
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -84,3 +86,10 @@ def _kind(observation: Any) -> str:
     if isinstance(observation, dict):
         return f"a dict of {', '.join(map(str, observation))}"
     return "one array"
+
+
+def drawn_keys(seed: int, members: int) -> Callable[[], jax.Array]:
+    """A function that gives new keys (members,) at every call, the same sequence for the same seed."""
+    calls = itertools.count()
+    keys = jax.jit(lambda call: jax.random.split(jax.random.fold_in(jax.random.key(seed), call), members))
+    return lambda: keys(next(calls))

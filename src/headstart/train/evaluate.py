@@ -155,4 +155,4 @@ class Evaluation:
         if self.success is not None:
             mean, low, high = (100.0 * value for value in self.success)
             text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
-        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seeds)"
+        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)})"

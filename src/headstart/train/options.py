@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from headstart import config
-from headstart.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +25,8 @@ class OfflineOptions:
 
     def __post_init__(self):
         config.settle(self)
-        _at_least(self, 1, "steps")
-        _at_least(self, 0, "log_every", "eval_every", "checkpoint_every")
+        config.at_least(self, 1, "steps")
+        config.at_least(self, 0, "log_every", "eval_every", "checkpoint_every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +60,7 @@ class OnlineOptions:
 
     def __post_init__(self):
         config.settle(self)
-        _at_least(self, 1, "steps", "lanes", "collect", "buffer_rows")
-        _at_least(self, 0, "updates_per_step", "warmup", "log_every", "eval_every", "checkpoint_every")
-        for name in ("offline_share", "final_offline_share"):
-            share = getattr(self, name)
-            if share is not None and not 0.0 <= share <= 1.0:
-                raise UsageError(f"{name} must be between 0 and 1, found {share}")
-
-
-def _at_least(options: Any, least: int, *names: str) -> None:
-    for name in names:
-        if not getattr(options, name) >= least:
-            raise UsageError(f"{name} must be at least {least}, found {getattr(options, name)}")
+        config.at_least(self, 1, "steps", "lanes", "collect", "buffer_rows")
+        config.at_least(self, 0, "updates_per_step", "warmup", "log_every", "eval_every", "checkpoint_every")
+        config.at_least(self, 0, "offline_share", "final_offline_share")
+        config.at_most(self, 1, "offline_share", "final_offline_share")
