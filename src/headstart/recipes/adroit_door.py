@@ -155,40 +155,29 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
     """
     from headstart.algos.registry import algorithm
 
-    critic = {
-        "critic_widths": (256, 256), "critic_layer_norm": True, "critic_bias": mean_return, "critic_lr": 1e-3,
-        "n_step": 5, "batch_size": 128,
+    shared = {
+        "actor_widths": (512, 512), "critic_widths": (256, 256), "critic_layer_norm": True, "critic_bias": mean_return,
+        "n_step": 5, "batch_size": 128, "actor_lr": 1e-4,
     }  # fmt: skip
-    conservative = critic | {
-        "actor_widths": (512, 512), "weight": 1.0, "actions": 2, "importance_weights": False, "max_target_backup": False,
-        "actor_lr": 1e-4, "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 0.3,
-        "reference_steps": 300,
+    conservative = shared | {
+        "critic_lr": 1e-3, "weight": 1.0, "actions": 2, "importance_weights": False, "max_target_backup": False,
+        "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 0.3, "reference_steps": 300,
     }  # fmt: skip
     online = {"steps": 10_000, "collect": 100, "updates_per_step": 0.5, "offline_share": 0.5}
     pretrained = {"offline_steps": 2_000, "online": online, "clone": "tanh_gaussian"}
+    iql = {"policy_kind": "tanh_gaussian", "expectile": 0.7, "inverse_temperature": 0.5, "critic_lr": 5e-4}
+    rebrac = {
+        "behaviour_weight": 2.0, "critic_behaviour_weight": 0.2, "critic_lr": 3e-4, "actor_every": 1,
+        "exploration_noise": 0.02,
+    }  # fmt: skip
+    rlpd = {"critics": 4, "actor_every": 1, "initial_temperature": 0.1, "actor_lr": 3e-4, "critic_lr": 5e-4}
     return {
         "calql": {"algorithm": algorithm("calql", **conservative)} | pretrained,
         "cql": {"algorithm": algorithm("cql", **conservative)} | pretrained,
-        "iql": {
-            "algorithm": algorithm(
-                "iql", **critic, policy_kind="tanh_gaussian", actor_widths=(512, 512), expectile=0.7,
-                inverse_temperature=0.5, actor_lr=1e-4,
-            ),
-        } | pretrained,
-        "rebrac": {
-            "algorithm": algorithm(
-                "rebrac", **critic, actor_widths=(512, 512), behaviour_weight=2.0, critic_behaviour_weight=0.2,
-                actor_lr=1e-4,
-            ),
-        } | pretrained | {"clone": "deterministic"},
-        "rlpd": {
-            "algorithm": algorithm(
-                "rlpd", **critic, actor_widths=(512, 512), critics=4, initial_temperature=0.1, actor_every=1,
-            ),
-            "offline_steps": 0,
-            "online": online | {"warmup": 1_000},
-        },
-    }  # fmt: skip
+        "iql": {"algorithm": algorithm("iql", **shared | iql)} | pretrained,
+        "rebrac": {"algorithm": algorithm("rebrac", **shared | rebrac)} | pretrained | {"clone": "deterministic"},
+        "rlpd": {"algorithm": algorithm("rlpd", **shared | rlpd), "offline_steps": 0, "online": online},
+    }
 
 
 def _say(line: str) -> None:
