@@ -187,7 +187,9 @@ def main() -> None:
             values = [run[name] for run in runs]
             return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
 
-        ratio = statistics.median(r["rate"] for r in mine) / statistics.median(r["rate"] for r in theirs) if theirs else 0
+        ratio = (
+            statistics.median(r["rate"] for r in mine) / statistics.median(r["rate"] for r in theirs) if theirs else 0
+        )
         print(
             f"| {task} | {spread(mine, 'rate')} | {spread(theirs, 'rate') if theirs else 'absent'} "
             f"| {f'{ratio:.2f}' if theirs else '-'} | {spread(mine, 'launch')} "

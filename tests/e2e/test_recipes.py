@@ -55,7 +55,9 @@ def test_maze_shows_places_and_starts_far_from_the_goal():
 
 
 @pytest.mark.skipif(not DEMONSTRATIONS.exists(), reason="the human demonstrations are not on this machine")
-@pytest.mark.skipif(importlib.util.find_spec("gymnasium_robotics") is None, reason="gymnasium-robotics is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("gymnasium_robotics") is None, reason="gymnasium-robotics is not installed"
+)
 def test_adroit_door(tmp_path, capsys, monkeypatch):
     # The clone of a few steps opens no door: the demonstrations' own successes are all there is.
     monkeypatch.setattr("headstart.recipes.adroit_door.CLONE_STEPS", 20)

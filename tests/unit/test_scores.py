@@ -17,7 +17,14 @@ SUCCESS = {0: [1, 0, 1, 1, 1], 1: [1, 1, 0, 1, 1]}
 @pytest.fixture
 def run(tmp_path):
     episodes = [
-        {"phase": "online", "step": step, "training_seed": seed, "seed": e, "return": -5.0 * (1 - s), "success": bool(s)}
+        {
+            "phase": "online",
+            "step": step,
+            "training_seed": seed,
+            "seed": e,
+            "return": -5.0 * (1 - s),
+            "success": bool(s),
+        }
         for seed, scores in SUCCESS.items()
         for step, s in zip(STEPS, scores, strict=True)
         for e in range(4)

@@ -40,7 +40,8 @@ class Normalizer:
             low, high = -ones, ones
             if spec.action.low is not None:
                 low, high = (np.asarray(b, np.float32).reshape(ones.shape) for b in (spec.action.low, spec.action.high))
-            center, scale = (high + low) / 2.0, (high - low) / 2.0
+            # A dimension that cannot move has no scale.
+            center, scale = (high + low) / 2.0, np.where(high > low, (high - low) / 2.0, np.float32(1.0))
         if data is None:
             return cls(None, None, center, scale)
         mean = jax.tree.map(_mean, data.observations)

@@ -130,7 +130,8 @@ def _published() -> dict[str, dict[str, Any]]:
     from headstart.algos.registry import algorithm
 
     conservative = {
-        "actor_widths": (512, 512), "critic_widths": (512, 512, 512), "weight": 1.0, "actor_lr": 1e-4, "critic_lr": 3e-4,
+        "actor_widths": (512, 512), "critic_widths": (512, 512, 512), "weight": 1.0,
+        "actor_lr": 1e-4, "critic_lr": 3e-4,
     }  # fmt: skip
     online = {"steps": 1_000_000, "collect": 200, "updates_per_step": 1.0, "offline_share": 0.5}
     offline = {"offline_steps": 20_000, "online": online}
@@ -150,8 +151,8 @@ def _published() -> dict[str, dict[str, Any]]:
 def _small(mean_return: float) -> dict[str, dict[str, Any]]:
     """Settings for two cores.
 
-    The actor starts as the clone and keeps a term of likelihood; the critic starts at the data's mean return, regresses to
-    Monte-Carlo returns first, backs up over 5 steps and holds LayerNorm; the temperature stays at 0.01.
+    The actor starts as the clone and keeps a term of likelihood; the critic starts at the data's mean return, regresses
+    to Monte-Carlo returns first, backs up over 5 steps and holds LayerNorm; the temperature stays at 0.01.
     """
     from headstart.algos.registry import algorithm
 

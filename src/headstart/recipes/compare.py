@@ -65,11 +65,13 @@ def compare(
     lowest_return: float | None = None,
     resume: bool = False,
 ) -> Path:
-    """Run every method, write `results.md`, `results.json` and `curves.png` in `out`, print the table; the picture's path.
+    """Run every method, write `results.md`, `results.json` and `curves.png` in `out`, print the table.
+
+    Returns the path of the picture.
 
     Each method has a folder of its own with the runs `pretrain` and `finetune`; with `resume` what is complete is kept
-    and what was cut short goes on. baselines: label -> evaluation of something that is not finetuned. lowest_return: of the
-    task; with it the picture shows the critics' values too.
+    and what was cut short goes on. baselines: label -> evaluation of something that is not finetuned. lowest_return:
+    of the task; with it the picture shows the critics' values too.
     """
     curves: dict[str, list[Curve]] = {}
     values: dict[str, list[Trace]] = {}
@@ -97,7 +99,11 @@ def compare(
         _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
 
     rows = [
-        [label, *(text(found[name], score) for name in ("before", "dip", "after", "sampled", "regret")), f"{found['seconds']:.0f} s"]
+        [
+            label,
+            *(text(found[name], score) for name in ("before", "dip", "after", "sampled", "regret")),
+            f"{found['seconds']:.0f} s",
+        ]
         for label, found in numbers.items()
     ]
     lines = {}
@@ -108,7 +114,7 @@ def compare(
         numbers[label] = {"before": value}
     result = markdown(["method", "before", "dip", "after", "sampled", "regret", "time"], rows)
     result += (
-        f"\n\n{score}, mean over {seeds} seeds of {eval_episodes} episodes [95% bootstrap interval over seeds and episodes]."
+        f"\n\n{score}: mean over {seeds} seeds of {eval_episodes} episodes, [95% bootstrap interval over both]."
         "\nbefore: at the switch to finetuning. dip: worst evaluation in its first tenth. after: at its end."
         "\nsampled: at its end, by sampled actions in place of the likeliest, on twice as many other episodes."
         "\nregret: 1 - mean success along finetuning.\n"

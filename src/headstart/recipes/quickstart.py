@@ -17,8 +17,8 @@ LOWEST_RETURN = -1.0 / (1.0 - DISCOUNT)
 class Quickstart:
     """A point maze with a sparse reward: low-quality data of a noisy controller, Cal-QL and CQL on the same data.
 
-    The data (walks between random cells, a tenth of them to the goal, with much noise) are collected at first use and kept
-    in the run's folder. Both algorithms differ in one thing: whether values at the policy's actions are kept from
+    The data (walks between random cells, a tenth of them to the goal, with much noise) are collected at first use and
+    kept in the run's folder. Both algorithms differ in one thing: whether values at the policy's actions are kept from
     falling below the return that the data has reached.
     """
 
