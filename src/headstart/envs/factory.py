@@ -17,6 +17,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import io
 import os
 import tempfile
 import warnings
@@ -165,7 +166,8 @@ def _find(name: str) -> None:
         if importlib.util.find_spec(package) is None:
             missing.append(package)
             continue
-        with _quiet():
+        # Notices about other versions' environments go to standard error.
+        with _quiet(), contextlib.redirect_stderr(io.StringIO()):
             importlib.import_module(package)
     if name not in gymnasium.registry:
         from headstart.envs import tabular
