@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +17,10 @@ import pytest
 
 import headstart as hs
 from headstart.cli import parse
+from headstart.cli.cache import keep_compiled_programs
 from headstart.cli.main import main
+from headstart.cli.run import recipe
+from headstart.recipes import RECIPES
 from headstart.train.options import OfflineOptions
 from headstart.train.run import read_log
 
@@ -197,16 +202,12 @@ class Tiny:
         print(out / "curves.png")
 
 
-RECIPES = {"tiny": "tiny_recipe:Tiny"}
-
-
 @pytest.fixture
 def tiny(monkeypatch):
     module = types.ModuleType("tiny_recipe")
     module.Tiny = Tiny
     monkeypatch.setitem(sys.modules, "tiny_recipe", module)
-    for holder in ("headstart.recipes", "headstart.cli.run"):
-        monkeypatch.setattr(f"{holder}.RECIPES", RECIPES)
+    monkeypatch.setitem(RECIPES, "tiny", "tiny_recipe:Tiny")
 
 
 def test_run_makes_flags_of_a_recipes_fields(tiny, headstart):
@@ -214,19 +215,36 @@ def test_run_makes_flags_of_a_recipes_fields(tiny, headstart):
     assert Path("here/said").read_text() == "Tiny(times=5, small=True) False"
     assert headstart("run", "tiny", "--out", "here", "--resume")[0] == 0
     assert Path("here/said").read_text() == "Tiny(times=2, small=False) True"
-    assert "tiny  Writes how often it was asked to" in headstart("run", "--help")[1]
+    assert re.search(r"\n  tiny +Writes how often it was asked to\n", headstart("run", "--help")[1])
     assert "How often." in headstart("run", "tiny", "--help")[1]
 
 
 def test_every_recipe_is_a_frozen_dataclass_that_runs():
-    from headstart.cli.run import recipe
-    from headstart.recipes import RECIPES
-
     for name in RECIPES:
         kind = recipe(name)
         assert kind.__dataclass_params__.frozen
         assert callable(kind.run)
         assert parse.first_line(kind)
+
+
+def test_compiled_programs_are_kept_where_that_is_possible(tmp_path, monkeypatch):
+    def kept(**environment: str) -> str | None:
+        for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "XDG_CACHE_HOME"):
+            # Set first, so that what the function sets is taken back after the test.
+            monkeypatch.setenv(name, environment.get(name, ""))
+            if name not in environment:
+                monkeypatch.delenv(name)
+        keep_compiled_programs()
+        return os.environ.get("JAX_COMPILATION_CACHE_DIR")
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert kept() == str(tmp_path / "home/.cache/headstart/jax")
+    assert kept(XDG_CACHE_HOME=str(tmp_path / "xdg")) == str(tmp_path / "xdg/headstart/jax")
+    assert (tmp_path / "xdg/headstart/jax").is_dir()
+    assert kept(JAX_COMPILATION_CACHE_DIR="elsewhere", XDG_CACHE_HOME=str(tmp_path / "xdg")) == "elsewhere"
+    assert kept(JAX_COMPILATION_CACHE_DIR="") == ""
+    (tmp_path / "file").write_text("")
+    assert kept(XDG_CACHE_HOME=str(tmp_path / "file")) is None
 
 
 # -- what it costs to ask -----------------------------------------------------------------------------------------

@@ -41,8 +41,12 @@ Pretrain on a fixed pile of experience, then finetune to a good agent with littl
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line (without the program's name) and return its exit code: 0, 1 for failures, 2 for mistakes in
     what was asked for, 130 after Ctrl-C."""
-    args = list(sys.argv[1:] if args is None else args)
+    own_process = args is None
+    args = list(sys.argv[1:] if own_process else args)
     debug = "--debug" in args
+    if own_process and not debug:
+        # Threads of libraries that outlive a failed write would complain at length after it has been told.
+        sys.unraisablehook = lambda _: None
     args = [argument for argument in args if argument != "--debug"]
     try:
         _dispatch(args)

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -73,8 +74,10 @@ def listing(about: Mapping[str, str]) -> str:
 
 
 def first_line(documented: Any) -> str:
-    """The first line of a docstring, without its full stop."""
-    return (inspect.getdoc(documented) or "").partition("\n")[0].rstrip(".")
+    """The first sentence of a docstring, or its first clause, without its full stop."""
+    text = " ".join((inspect.getdoc(documented) or "").split())
+    sentence = re.split(r"(?<!et al)[.;](?: |$)", text, maxsplit=1)[0]
+    return textwrap.shorten(sentence, 120, placeholder=" ...")
 
 
 def flags(documented: Any) -> set[str]:

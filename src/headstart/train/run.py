@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,8 @@ class Run:
         if self._checkpoints is None:
             import orbax.checkpoint as ocp
 
+            # What fails in the background is raised by the next save or close; the log would tell it too, at length.
+            logging.getLogger("absl").setLevel(logging.CRITICAL)
             self._checkpoints = ocp.CheckpointManager(
                 (self.folder / "checkpoints").absolute(),
                 options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True),
