@@ -61,7 +61,7 @@ def compare(
     title: str,
     eval_episodes: int,
     eval_sample: bool = False,
-    baselines: Mapping[str, api.Evaluation] | None = None,
+    baselines: Mapping[str, Artifact] | None = None,
     lowest_return: float | None = None,
     resume: bool = False,
 ) -> Path:
@@ -70,7 +70,7 @@ def compare(
     Returns the path of the picture.
 
     Each method has a folder of its own with the runs `pretrain` and `finetune`; with `resume` what is complete is kept
-    and what was cut short goes on. baselines: label -> evaluation of something that is not finetuned. lowest_return:
+    and what was cut short goes on. baselines: label -> artifact that is not finetuned. lowest_return:
     of the task; with it the picture shows the critics' values too.
     """
     curves: dict[str, list[Curve]] = {}
@@ -90,10 +90,8 @@ def compare(
         curves[method.label] = [Curve.read(run, score) for run in runs]
         values[method.label] = [Trace.read(run, "q_policy") for run in runs]
         finetuning = Finetuning.of(curves[method.label][-1], score)
-        # Stochastic policies that learned online often act better than their means.
-        sampled = api.evaluate(agent, env=env, episodes=2 * eval_episodes, seed=2_000_000, sample=True)
         numbers[method.label] = finetuning.to_json() | {
-            "sampled": _score(sampled, score),
+            "other": _final(agent, env, eval_episodes, not eval_sample, score),
             "seconds": sum(read_log(run, "timing")[-1]["seconds"] for run in runs),
         }
         _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
@@ -101,22 +99,26 @@ def compare(
     rows = [
         [
             label,
-            *(text(found[name], score) for name in ("before", "dip", "after", "sampled", "regret")),
+            *(text(found[name], score) for name in ("before", "dip", "after", "other", "regret")),
             f"{found['seconds']:.0f} s",
         ]
         for label, found in numbers.items()
     ]
     lines = {}
-    for label, evaluation in (baselines or {}).items():
-        value = _score(evaluation, score)
+    for label, artifact in (baselines or {}).items():
+        value, other = (
+            _final(artifact, env, eval_episodes, sample, score) for sample in (eval_sample, not eval_sample)
+        )
         lines[label] = value[0]
-        rows.append([label, text(value, score), "-", "-", "-", "-", "-"])
-        numbers[label] = {"before": value}
-    result = markdown(["method", "before", "dip", "after", "sampled", "regret", "time"], rows)
+        rows.append([label, text(value, score), "-", "-", text(other, score), "-", "-"])
+        numbers[label] = {"before": value, "other": other}
+    kinds = ("likeliest", "sampled") if eval_sample else ("sampled", "likeliest")
+    result = markdown(["method", "before", "dip", "after", kinds[0], "regret", "time"], rows)
     result += (
         f"\n\n{score}: mean over {seeds} seeds of {eval_episodes} episodes, [95% bootstrap interval over both]."
         "\nbefore: at the switch to finetuning. dip: worst evaluation in its first tenth. after: at its end."
-        "\nsampled: at its end, by sampled actions in place of the likeliest, on twice as many other episodes."
+        f"\nThe policies act by {kinds[1]} actions; {kinds[0]}: at the end by {kinds[0]} ones, on twice as many other"
+        " episodes."
         "\nregret: 1 - mean success along finetuning.\n"
     )
     (out / "results.md").write_text(f"# {title}\n\n{result}")
@@ -137,7 +139,9 @@ def _pretrained(method: Method, data: Dataset, env: str, out: Path, common: Mapp
     return api.finetune(method.start, data=data, algorithm=method.algorithm, eval_env=env, **options, **common)
 
 
-def _score(evaluation: api.Evaluation, score: Score) -> tuple[float, float, float]:
+def _final(artifact: Artifact, env: str, episodes: int, sample: bool, score: Score) -> tuple[float, float, float]:
+    """The score on twice as many episodes as evaluations have, none of them seen before."""
+    evaluation = api.evaluate(artifact, env=env, episodes=2 * episodes, seed=2_000_000, sample=sample)
     return evaluation.success if score == "success" else evaluation.returns
 
 
