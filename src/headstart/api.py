@@ -1,16 +1,13 @@
-"""The verbs: load, pretrain, finetune, evaluate. The one place that assembles data, algorithm, loop and artifact."""
+"""The verbs: load, pretrain, finetune, evaluate. Here and in `phase` data, algorithm, loop and artifact meet."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from headstart import config
@@ -21,20 +18,13 @@ from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
 from headstart.data.views import table
 from headstart.envs import factory
-from headstart.envs.lanes import Lanes
-from headstart.errors import TrainingError, UsageError, unknown
+from headstart.errors import UsageError, unknown
+from headstart.phase import EVALUATION_LANES, Phase
 from headstart.spec import Spec
 from headstart.train import acting, offline, online
-from headstart.train.evaluate import Episode, Evaluation
+from headstart.train.evaluate import Evaluation
 from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.options import OfflineOptions, OnlineOptions
-from headstart.train.run import Run
-
-EVALUATION_SEED = 1_000_000
-"""Seed of the first episode of evaluations during training: far from the small numbers that users choose."""
-
-EVALUATION_LANES = 10
-"""Environments in which a policy is evaluated side by side."""
 
 
 def load(source: str | Dataset) -> Dataset:
@@ -90,11 +80,10 @@ def pretrain(
         "env": env, "reward_scale": reward_scale, "reward_shift": reward_shift, "normalize": normalize,
         "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
-    phase = _Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data)
+    phase = Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data)
     if (finished := phase.finished(out, resume)) is not None:
         return finished
-    keys, init_keys = phase.keys()
-    states = _init(algorithm, spec, init_keys)
+    states, keys = phase.fresh()
     with phase.run(out, resume) as run:
         states = offline.train(
             algorithm, states, keys, rows, normalizer, options, run.run, members, evaluate=run.evaluate
@@ -165,11 +154,10 @@ def finetune(
         "components": dict(components or {}), "normalizer": normalizer,
         "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
-    phase = _Phase("online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data)
+    phase = Phase("online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data)
     if (finished := phase.finished(out, resume)) is not None:
         return finished
-    keys, init_keys = phase.keys()
-    states = _init(algorithm, spec, init_keys)
+    states, keys = phase.fresh()
     _require_components(states, freeze)
     if source is not None:
         states, report = transfer(source, algorithm, spec, states, components)
@@ -214,146 +202,6 @@ def evaluate(
 def _acting(artifact: Artifact, seed: int | None) -> Callable[[Any], np.ndarray]:
     draw = (lambda: None) if seed is None else acting.drawn_keys(seed, artifact.members)
     return lambda observations: artifact.act(observations, keys=draw())
-
-
-# -- assembly -----------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Phase:
-    """One stretch of training: all that decides it."""
-
-    name: str
-    algorithm: Any
-    spec: Spec
-    normalizer: Normalizer
-    seeds: tuple[int, ...]
-    settings: dict[str, Any]
-    options: Any
-    source: Artifact | None
-    data: Dataset | None
-
-    def __post_init__(self):
-        # Before the folder of the run is made.
-        if self.settings["eval_episodes"] < 0:
-            raise UsageError(f"eval_episodes must be at least 0 (none), found {self.settings['eval_episodes']}")
-        if self.data is None and getattr(self.options, "offline_share", 0.0) == 1.0:
-            raise UsageError("offline_share is 1, but no offline data was given")
-
-    @property
-    def lineage(self) -> tuple[dict[str, Any], ...]:
-        """The source and its ancestors, oldest first."""
-        return () if self.source is None else self.source.ancestry()
-
-    def keys(self) -> tuple[jax.Array, jax.Array]:
-        """(S,) keys of training and of initialisation; those of successive phases differ."""
-        drawn = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(jax.random.key(seed), len(self.lineage))))(
-            np.asarray(self.seeds, np.uint32)
-        )
-        return drawn[:, 0], drawn[:, 1]
-
-    def finished(self, out: str | Path | None, resume: bool) -> Artifact | None:
-        """The artifact of the run in `out` where that is complete. Raises `UsageError` where it had other settings."""
-        if not resume or out is None or not (Path(out) / "artifact").exists():
-            return None
-        self.run(out, resume)
-        return Artifact.load(Path(out) / "artifact")
-
-    def run(self, out: str | Path | None, resume: bool) -> _Running:
-        described = {
-            "phase": self.name,
-            "algorithm": registry.to_json(self.algorithm),
-            "options": config.to_json(self.options),
-            "settings": self.settings,
-            "seeds": list(self.seeds),
-            "data": None if self.data is None else self.data.summary(),
-            "source": None if self.source is None else self.source.digest,
-        }
-        return _Running(self, Run(out, described, resume))
-
-
-class _Running:
-    """A phase that is being run: its evaluations, its files, and the artifact at its end."""
-
-    def __init__(self, phase: _Phase, run: Run):
-        self.phase, self.run = phase, run
-        self._lanes: Lanes | None = None
-
-    def __enter__(self) -> _Running:
-        return self
-
-    def __exit__(self, kind: type | None, *_: Any) -> None:
-        if self._lanes is not None:
-            self._lanes.close()
-        # After an error wait for the checkpoint that is being written, but let that error be the one that is seen.
-        with contextlib.suppress(*([TrainingError] if kind else [])):
-            self.run.close()
-
-    @property
-    def evaluate(self) -> Callable[[Any, int], None] | None:
-        episodes = self.phase.settings["eval_episodes"]
-        return self._evaluate if self.phase.settings["env"] and episodes else None
-
-    def _evaluate(self, states: Any, step: int) -> None:
-        phase = self.phase
-        env, episodes, count = phase.settings["env"], phase.settings["eval_episodes"], len(phase.seeds)
-        if self._lanes is None:
-            self._lanes = Lanes(env, count * min(EVALUATION_LANES, episodes))
-        # Start states that training never sees: those of a seed far from the small numbers that users choose.
-        policies = acting.policies(phase.algorithm, states)
-        draw = acting.drawn_keys(EVALUATION_SEED, count) if phase.settings["eval_sample"] else lambda: None
-        played = run_episodes(
-            lambda observations: acting.act(policies, phase.normalizer, observations, keys=draw()),
-            self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,
-        )  # fmt: skip
-        self.run.write(
-            "episodes",
-            [
-                {"phase": phase.name, "step": step, "training_seed": seed, **episode.to_json()}
-                for seed, member in zip(phase.seeds, played, strict=True)
-                for episode in member
-            ],
-        )
-
-    @property
-    def latest(self) -> Evaluation | None:
-        """The last evaluation in the run's own records: it may have been made before the run was killed and resumed."""
-        lines = self.run.read("episodes")
-        if not lines:
-            return None
-        lines = [line for line in lines if line["step"] == lines[-1]["step"]]
-        episodes = [
-            [Episode.from_json(line) for line in lines if line["training_seed"] == seed] for seed in self.phase.seeds
-        ]
-        return Evaluation(self.phase.settings["env"], self.phase.seeds, episodes)
-
-    def artifact(self, states: Any) -> Artifact:
-        phase, latest = self.phase, self.latest
-        return Artifact(
-            algorithm=phase.algorithm,
-            spec=phase.spec,
-            state=states,
-            normalizer=phase.normalizer,
-            seeds=phase.seeds,
-            settings=phase.settings | {"phase": phase.name, "steps": phase.options.steps},
-            data=phase.data.summary() if phase.data is not None else {},
-            lineage=phase.lineage,
-            evaluation=None if latest is None else latest.to_json(),
-        )
-
-    def finish(self, states: Any) -> Artifact:
-        """The artifact; it is written before the checkpoints that led to it go."""
-        artifact = self.artifact(states)
-        if self.run.folder is not None:
-            self.run.close()
-            artifact.save(self.run.folder / "artifact", overwrite=True)
-            self.run.drop_checkpoints()
-        return artifact
-
-
-@functools.partial(jax.jit, static_argnames=("algorithm", "spec"))
-def _init(algorithm: Any, spec: Spec, keys: jax.Array) -> Any:
-    return jax.vmap(lambda key: algorithm.init(key, spec))(keys)
 
 
 def _algorithm(algorithm: Any) -> Any:

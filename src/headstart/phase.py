@@ -1,0 +1,178 @@
+"""A phase: one stretch of training, with what decides it, its evaluations, its files, and the artifact at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from headstart import config
+from headstart.algos import registry
+from headstart.artifact import Artifact
+from headstart.data.dataset import Dataset
+from headstart.data.normalize import Normalizer
+from headstart.envs.lanes import Lanes
+from headstart.errors import TrainingError, UsageError
+from headstart.spec import Spec
+from headstart.train import acting
+from headstart.train.evaluate import Episode, Evaluation
+from headstart.train.evaluate import evaluate as run_episodes
+from headstart.train.run import Run
+
+EVALUATION_SEED = 1_000_000
+"""Seed of the first episode of evaluations during training: far from the small numbers that users choose."""
+
+EVALUATION_LANES = 10
+"""Environments in which a policy is evaluated side by side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """All that decides a stretch of training.
+
+    name: "offline" (pretraining), "online", or "adapt" (finetuning on data alone). normalizer: as it will be kept.
+    seeds: (S,) training seeds. settings: options of the verb that are kept in the artifact, `env` (where to evaluate,
+    or None), `eval_episodes` and `eval_sample` among them. options: of the loop. source: what it goes on from.
+
+    Raises `UsageError` for evaluations of fewer than no episodes, and for batches of nothing but data that is absent.
+    """
+
+    name: str
+    algorithm: Any
+    spec: Spec
+    normalizer: Normalizer
+    seeds: tuple[int, ...]
+    settings: dict[str, Any]
+    options: Any
+    source: Artifact | None
+    data: Dataset | None
+
+    def __post_init__(self):
+        # Before the folder of the run is made.
+        if self.settings["eval_episodes"] < 0:
+            raise UsageError(f"eval_episodes must be at least 0 (none), found {self.settings['eval_episodes']}")
+        if self.data is None and getattr(self.options, "offline_share", 0.0) == 1.0:
+            raise UsageError("offline_share is 1, but no offline data was given")
+
+    @property
+    def lineage(self) -> tuple[dict[str, Any], ...]:
+        """The source and its ancestors, oldest first."""
+        return () if self.source is None else self.source.ancestry()
+
+    def fresh(self) -> tuple[Any, jax.Array]:
+        """Fresh states of all seeds and the keys (S,) that they train with; those of successive phases differ."""
+        drawn = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(jax.random.key(seed), len(self.lineage))))(
+            np.asarray(self.seeds, np.uint32)
+        )
+        return _init(self.algorithm, self.spec, drawn[:, 1]), drawn[:, 0]
+
+    def finished(self, out: str | Path | None, resume: bool) -> Artifact | None:
+        """The artifact of the run in `out` where that is complete. Raises `UsageError` where it had other settings."""
+        if not resume or out is None or not (Path(out) / "artifact").exists():
+            return None
+        self.run(out, resume)
+        return Artifact.load(Path(out) / "artifact")
+
+    def run(self, out: str | Path | None, resume: bool) -> Running:
+        """The run in the folder `out`, new or resumed (None: without files). Raises as `Run`."""
+        described = {
+            "phase": self.name,
+            "algorithm": registry.to_json(self.algorithm),
+            "options": config.to_json(self.options),
+            "settings": self.settings,
+            "seeds": list(self.seeds),
+            "data": None if self.data is None else self.data.summary(),
+            "source": None if self.source is None else self.source.digest,
+        }
+        return Running(self, Run(out, described, resume))
+
+
+class Running:
+    """A phase that is being run: its evaluations, its files, and the artifact at its end."""
+
+    def __init__(self, phase: Phase, run: Run):
+        self.phase, self.run = phase, run
+        self._lanes: Lanes | None = None
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, kind: type | None, *_: Any) -> None:
+        if self._lanes is not None:
+            self._lanes.close()
+        # After an error wait for the checkpoint that is being written, but let that error be the one that is seen.
+        with contextlib.suppress(*([TrainingError] if kind else [])):
+            self.run.close()
+
+    @property
+    def evaluate(self) -> Callable[[Any, int], None] | None:
+        """For a training loop: `evaluate(states, step)` plays episodes and records them; None where nobody asked."""
+        episodes = self.phase.settings["eval_episodes"]
+        return self._evaluate if self.phase.settings["env"] and episodes else None
+
+    def _evaluate(self, states: Any, step: int) -> None:
+        phase = self.phase
+        env, episodes, count = phase.settings["env"], phase.settings["eval_episodes"], len(phase.seeds)
+        if self._lanes is None:
+            self._lanes = Lanes(env, count * min(EVALUATION_LANES, episodes))
+        policies = acting.policies(phase.algorithm, states)
+        draw = acting.drawn_keys(EVALUATION_SEED, count) if phase.settings["eval_sample"] else lambda: None
+        played = run_episodes(
+            lambda observations: acting.act(policies, phase.normalizer, observations, keys=draw()),
+            self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,
+        )  # fmt: skip
+        self.run.write(
+            "episodes",
+            [
+                {"phase": phase.name, "step": step, "training_seed": seed, **episode.to_json()}
+                for seed, member in zip(phase.seeds, played, strict=True)
+                for episode in member
+            ],
+        )
+
+    @property
+    def latest(self) -> Evaluation | None:
+        """The last evaluation in the run's own records: it may have been made before the run was killed and resumed."""
+        lines = self.run.read("episodes")
+        if not lines:
+            return None
+        lines = [line for line in lines if line["step"] == lines[-1]["step"]]
+        episodes = [
+            [Episode.from_json(line) for line in lines if line["training_seed"] == seed] for seed in self.phase.seeds
+        ]
+        return Evaluation(self.phase.settings["env"], self.phase.seeds, episodes)
+
+    def artifact(self, states: Any) -> Artifact:
+        """The states with all that is known of the phase, scored by its last evaluation."""
+        phase, latest = self.phase, self.latest
+        return Artifact(
+            algorithm=phase.algorithm,
+            spec=phase.spec,
+            state=states,
+            normalizer=phase.normalizer,
+            seeds=phase.seeds,
+            settings=phase.settings | {"phase": phase.name, "steps": phase.options.steps},
+            data=phase.data.summary() if phase.data is not None else {},
+            lineage=phase.lineage,
+            evaluation=None if latest is None else latest.to_json(),
+        )
+
+    def finish(self, states: Any) -> Artifact:
+        """The artifact; it is written before the checkpoints that led to it go."""
+        artifact = self.artifact(states)
+        if self.run.folder is not None:
+            self.run.close()
+            artifact.save(self.run.folder / "artifact", overwrite=True)
+            self.run.drop_checkpoints()
+        return artifact
+
+
+@functools.partial(jax.jit, static_argnames=("algorithm", "spec"))
+def _init(algorithm: Any, spec: Spec, keys: jax.Array) -> Any:
+    return jax.vmap(lambda key: algorithm.init(key, spec))(keys)
