@@ -184,38 +184,6 @@ def test_the_global_generator_goes_on_as_if_nothing_happened():
     np.testing.assert_array_equal(got, expected)
 
 
-# -- vectorised -----------------------------------------------------------------------------------------------------
-
-
-def test_vector_environments_are_reset_by_mask():
-    envs = factory.make_vector("tests/Counter-v0?steps=3", 2)
-    both, _ = envs.reset(seed=[0, 1])
-    zeros = np.zeros((2, 1), np.float32)
-    for _ in range(2):
-        observations, *_ = envs.step(zeros)
-    # The first is reset early, from the seed it had before; the entry of the second is not used.
-    after, _ = envs.reset(seed=[0, 1], options={"reset_mask": np.array([True, False])})
-    np.testing.assert_array_equal(after[0], both[0])
-    np.testing.assert_array_equal(after[1], observations[1])
-    _, _, terminated, truncated, infos = envs.step(zeros)
-    np.testing.assert_array_equal(truncated, [False, True])
-    assert not terminated.any()
-    assert factory.success_of(infos, 0) is False
-    with pytest.raises(AssertionError):
-        envs.step(zeros)
-    envs.reset(seed=[None, 1], options={"reset_mask": truncated})
-    envs.step(zeros)
-    envs.close()
-
-
-def test_success_of_vectorised_infos():
-    infos = {"is_success": np.array([1.0, 0.0, 0.0]), "_is_success": np.array([True, True, False])}
-    assert [factory.success_of(infos, i) for i in range(3)] == [True, False, None]
-    assert factory.success_of({}, 0) is None
-    arrays = {"success": np.array([[1], [0]]), "_success": np.array([True, True])}
-    assert [factory.success_of(arrays, i) for i in range(2)] == [True, False]
-
-
 # -- errors ---------------------------------------------------------------------------------------------------------
 
 

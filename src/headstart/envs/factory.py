@@ -21,10 +21,7 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from headstart.envs.names import import_named, parse
 from headstart.errors import UsageError, unknown
@@ -74,21 +71,6 @@ def make(env: str) -> gymnasium.Env:
     return made
 
 
-def make_vector(env: str, count: int) -> gymnasium.vector.VectorEnv:
-    """`count` copies, stepped one after the other in this process; the caller resets what has ended:
-
-        ended = terminated | truncated
-        observations, infos = envs.reset(seed=[...], options={"reset_mask": ended})
-
-    `seed` holds one entry per environment, those of the others are ignored (None will do). The observations of the
-    others are returned as they were; `infos` holds those of the reset ones only. The mask must be a (count,) bool
-    array with at least one True. Stepping an ended environment is an AssertionError.
-    """
-    from gymnasium.vector import AutoresetMode, SyncVectorEnv
-
-    return SyncVectorEnv([functools.partial(make, env)] * count, autoreset_mode=AutoresetMode.DISABLED)
-
-
 @functools.cache
 def spec(env: str) -> Spec:
     """What the environment shows and takes. Raises as `make`."""
@@ -97,16 +79,6 @@ def spec(env: str) -> Spec:
         return Spec.of_env(made)
     finally:
         made.close()
-
-
-def success_of(infos: Mapping[str, Any], index: int) -> bool | None:
-    """Whether the infos of a vectorised step say that environment `index` solved its task; None: nothing is said."""
-    from headstart.envs.wrappers import SUCCESS_KEYS
-
-    for key in SUCCESS_KEYS:
-        if key in infos and infos[f"_{key}"][index]:
-            return bool(np.all(infos[key][index]))
-    return None
 
 
 def _positive(env: str, key: str, value: Any) -> int:
