@@ -9,6 +9,9 @@ import numpy as np
 
 from headstart.errors import DataError
 
+SUCCESS_KEYS = ("success", "is_success", "goal_achieved")
+"""Names by which environments and recordings say that the task counts as solved, in order of precedence."""
+
 
 def as_array(column: Any) -> np.ndarray:
     """The array itself (memory-mapped arrays stay so), or a new one from a sequence."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data.columns import scalars
+from headstart.data.columns import SUCCESS_KEYS, scalars
 from headstart.data.dataset import Dataset, Provenance
 from headstart.data.files import existing, numeric, require, same_length
 from headstart.errors import DataError
 
-SUCCESSES = ("infos/success", "infos/is_success", "infos/goal_achieved")
+SUCCESSES = tuple(f"infos/{key}" for key in SUCCESS_KEYS)
 COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations", *SUCCESSES)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from headstart import config
-from headstart.data.columns import compact, map_arrays
+from headstart.data.columns import SUCCESS_KEYS, compact, map_arrays
 from headstart.data.dataset import Dataset, Provenance
 from headstart.data.files import new_folder, relative
 from headstart.errors import DataError, UsageError
@@ -27,7 +27,6 @@ from headstart.spec import ArraySpec, Spec
 
 ID = re.compile(r"([-_\w]+/)*[-_\w]+-v(?P<version>\d+)")
 MARKER = "data/metadata.json"
-SUCCESSES = ("success", "is_success", "goal_achieved")
 
 
 def path(locator: str | Path) -> Path:
@@ -261,7 +260,7 @@ def _episode(folder: Path, index: int, episode: Any, names: list[str]) -> dict[s
         step = int(np.flatnonzero(episode.terminations)[0])
         raise DataError(f"{folder}: episode {index} goes on after its termination at step {step} of {steps}")
     found["terminated"] = bool(episode.terminations[-1:].any())
-    for name in SUCCESSES:
+    for name in SUCCESS_KEYS:
         if name in (episode.infos or {}):
             column = np.asarray(episode.infos[name])
             if len(column) not in (steps, steps + 1):

@@ -8,11 +8,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from headstart.data.columns import SUCCESS_KEYS
 from headstart.envs.seeding import global_random
 from headstart.errors import UsageError
-
-SUCCESS_KEYS = ("success", "is_success", "goal_achieved")
-"""Info keys by which environments say that the task counts as solved, in order of precedence."""
 
 
 def success_in(info: dict[str, Any]) -> bool | None:
