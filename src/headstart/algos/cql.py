@@ -68,7 +68,8 @@ class CQL:
     backup_entropy: bool = False
     """Entropy term in the critic's target (not with the max-target backup)."""
     bc_steps: int = 0
-    """For so many first updates the actor follows the likelihood of the data's actions alone, as in CQL's own code."""
+    """For so many first updates the likelihood of the data's actions stands in the actor's loss for Q, as in CQL's own
+    code."""
     bc_weight: float = 0.0
     """Weight of that likelihood in the actor's loss afterwards (not in the papers: it holds a good initial policy)."""
     reference_steps: int = 0

@@ -66,7 +66,7 @@ def from_json(data: dict[str, Any]) -> Any:
 
 
 def title(algorithm: Any) -> str:
-    """The name a reader expects: that of the nearest preset, such as `calql` for a calibrated CQL."""
+    """The name a reader expects: `calql` for a calibrated CQL, else that of its kind (presets are only settings)."""
     kind = name_of(algorithm)
     if getattr(algorithm, "calibrated", False) and kind == "cql":
         return "calql"

@@ -40,7 +40,7 @@ class SAC:
     critic_lr: float = 3e-4
     """Adam learning rate of the critics."""
     temperature_lr: float = 3e-4
-    """Adam learning rate of the temperature."""
+    """Adam learning rate of the temperature; 0: it stays at its initial value."""
     initial_temperature: float = 1.0
     """Weight of the entropy at the start."""
     target_entropy_scale: float = 1.0

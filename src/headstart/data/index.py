@@ -27,6 +27,6 @@ def uniform_future(key: jax.Array, remaining: jax.Array) -> jax.Array:
 
 
 def chunk(rows: jax.Array, remaining: jax.Array, length: int) -> jax.Array:
-    """(B, length) steps ahead 0, 1, ..., held at `remaining` where the episode ends earlier; add to `rows`."""
+    """(B, length) rows from each of `rows` (B,) on, held at the end of its episode, `remaining` (B,) steps away."""
     ahead = jnp.minimum(jnp.arange(length), remaining[:, None])
     return rows[:, None] + ahead
