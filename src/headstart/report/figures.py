@@ -42,9 +42,12 @@ def learning_curves(
             axis.plot(curve.steps, curve.scores.mean(-1), color=colour, alpha=0.3, linewidth=0.7)
         if values:
             for axis, trace in zip(axes[1][-len(curves) :], values[label], strict=True):
+                if not len(trace.steps):
+                    # Not every algorithm has this metric.
+                    continue
                 axis.plot(trace.steps, trace.values.mean(-1), color=colour, linewidth=1.8)
                 axis.plot(trace.steps, trace.values, color=colour, alpha=0.3, linewidth=0.7)
-    marked = dict.fromkeys([0], lines or {})
+    marked = {0: lines or {}}
     if values and lowest_return is not None:
         marked[1] = {"lowest possible return": lowest_return}
     for row, levels in marked.items():

@@ -58,7 +58,7 @@ class Trace:
 
     @classmethod
     def read(cls, run: str | Path, name: str) -> Trace:
-        """The metric `name` in a run directory, at the steps where all seeds have it (none: empty)."""
+        """The metric `name` in a run directory, where all seeds have it at the same steps (nowhere: empty)."""
         lines = [line for line in read_log(run, "metrics") if name in line]
         steps = sorted({line["step"] for line in lines})
         seeds = sorted({line["seed"] for line in lines})

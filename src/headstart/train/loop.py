@@ -108,10 +108,11 @@ class Progress:
         """Count rate and seconds from here on, where `done` steps are done."""
         self.started, self.done, self._first = time.perf_counter(), done, done
 
-    def update(self, done: int, note: str = "") -> None:
+    def update(self, done: int) -> None:
+        """`done` steps are done."""
         self.done = done
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, rate=f"{self.rate:,.0f} steps/s {note}")
+            self._bar.update(self._task, completed=done, rate=f"{self.rate:,.0f} steps/s")
 
     @property
     def rate(self) -> float:
