@@ -85,15 +85,14 @@ def ours(task: str, seconds: float) -> dict[str, float]:
     normalizer = Normalizer.of(data.spec)
     rows = table(data, made.view())
     keys = jax.random.split(jax.random.key(0), 1)
-    states = jax.jit(jax.vmap(lambda key: made.init(key, data.spec)))(keys)
+    states = updates.fresh(made, data.spec, keys)
     batch = gather(rows, rows.rows[:BATCH], made.view(), normalizer)
     learner = [updates.learner(states, made, batch)]
-    run = updates.from_table(made, made.view(), normalizer)
     rows = jax.tree.map(jax.numpy.asarray, rows)
     done = [0]
 
     def step(count: int) -> None:
-        learner[0] = run(learner[0], keys, done[0], count, rows)
+        learner[0] = updates.from_table(made, frozenset(), learner[0], keys, done[0], count, rows, normalizer)
         jax.block_until_ready(learner[0].count)
         done[0] += count
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from headstart.data.normalize import Normalizer
 from headstart.envs.lanes import Lanes
 from headstart.errors import TrainingError, UsageError
 from headstart.spec import Spec
-from headstart.train import acting
+from headstart.train import acting, updates
 from headstart.train.evaluate import Episode, Evaluation
 from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.run import Run
@@ -70,7 +69,7 @@ class Phase:
         drawn = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(jax.random.key(seed), len(self.lineage))))(
             np.asarray(self.seeds, np.uint32)
         )
-        return _init(self.algorithm, self.spec, drawn[:, 1]), drawn[:, 0]
+        return updates.fresh(self.algorithm, self.spec, drawn[:, 1]), drawn[:, 0]
 
     def finished(self, out: str | Path | None, resume: bool) -> Artifact | None:
         """The artifact of the run in `out` where that is complete. Raises `UsageError` where it had other settings."""
@@ -171,8 +170,3 @@ class Running:
             artifact.save(self.run.folder / "artifact", overwrite=True)
             self.run.drop_checkpoints()
         return artifact
-
-
-@functools.partial(jax.jit, static_argnames=("algorithm", "spec"))
-def _init(algorithm: Any, spec: Spec, keys: jax.Array) -> Any:
-    return jax.vmap(lambda key: algorithm.init(key, spec))(keys)
