@@ -7,8 +7,9 @@ from typing import Literal
 
 from headstart.algorithm import View
 from headstart.algos.require import continuous_actions, known_actions, sound_fields
+from headstart.algos.shared import fresh_state
 from headstart.errors import UsageError
-from headstart.lazy import jax, nets, optim, state
+from headstart.lazy import jax, nets, optim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +59,7 @@ class BC:
             )  # fmt: skip
             gaussian = self.policy_kind == "gaussian"
             actor = nets.GaussianActor(trunk, spec.action.size) if gaussian else nets.DeterministicActor(trunk)
-        opt_state = {"actor": optim.adam(self.actor_lr).init(actor)}
-        return state.State({"actor": actor}, {}, opt_state, jax.numpy.zeros((), jax.numpy.int32))
+        return fresh_state({"actor": actor}, {"actor": optim.adam(self.actor_lr)}, targets=())
 
     def update(self, state, batch, key):
         features = nets.flatten(batch.observation, batch.context)

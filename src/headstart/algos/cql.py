@@ -9,6 +9,7 @@ from typing import Literal
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
+from headstart.algos.shared import advance, bellman_error, step_all
 from headstart.errors import UsageError
 from headstart.lazy import jax, jnp, losses, nets, optim
 
@@ -144,7 +145,7 @@ class CQL:
                 metrics["bound_rate"] = (q_bounded > q_sampled[..., bounded:]).mean()
                 q_sampled = jnp.concatenate([q_sampled[..., :bounded], q_bounded], axis=-1)
             gap = self._inner_maximum(q_sampled, q_data, log_density) - q_data
-            td_loss = losses.value.squared(q_data, jnp.broadcast_to(td_target, q_data.shape)).mean(1).sum()
+            td_loss = bellman_error(q_data, td_target)
             penalty = multiplier * self.weight * (gap - (self.target_gap if self.lagrange else 0.0))
             metrics |= {"td_loss": td_loss, "conservative_gap": gap.mean()}
             return td_loss + penalty.mean(1).sum(), metrics
@@ -165,8 +166,8 @@ class CQL:
             grads["multiplier"] = jax.grad(self._multiplier_loss)(state.nets["multiplier"], metrics["conservative_gap"])
             metrics["multiplier"] = multiplier
         optimizers = soft.optimizers(self) | {"multiplier": optim.adam(self.multiplier_lr)}
-        critic_nets, critic_opt_state = soft.step_all(optimizers, grads, state)
-        state = soft.advance(state, new_nets | critic_nets, new_opt_state | critic_opt_state, self.tau)
+        critic_nets, critic_opt_state = step_all(optimizers, grads, state)
+        state = advance(state, new_nets | critic_nets, new_opt_state | critic_opt_state, self.tau)
         return state, {"critic_loss": critic_loss_value} | metrics | actor_metrics
 
     def policy(self, state):

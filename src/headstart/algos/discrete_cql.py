@@ -6,9 +6,9 @@ import dataclasses
 from typing import Literal
 
 from headstart.algorithm import View
-from headstart.algos import soft
 from headstart.algos.require import discrete_actions, sound_fields
-from headstart.lazy import jax, jnp, losses, nets, optim, state
+from headstart.algos.shared import advance, bellman_error, fresh_state, step_all
+from headstart.lazy import jax, jnp, losses, nets, optim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +58,13 @@ class DiscreteCQL:
         def make(key):
             return nets.DiscreteCritic(
                 nets.MLP(
-                    spec.input_size,
-                    self.critic_widths,
-                    spec.action.categories,
-                    key,
-                    output_gain=0.01,
-                    output_bias=self.critic_bias,
-                    layer_norm=self.critic_layer_norm,
+                    spec.input_size, self.critic_widths, spec.action.categories, key,
+                    output_gain=0.01, output_bias=self.critic_bias, layer_norm=self.critic_layer_norm,
                 )
-            )
+            )  # fmt: skip
 
         critic = nets.Ensemble.of(make, self.critics, key)
-        return state.State(
-            {"critic": critic},
-            {"critic": jax.tree.map(jnp.copy, critic)},
-            {"critic": optim.adam(self.critic_lr).init(critic)},
-            jnp.zeros((), jnp.int32),
-        )
+        return fresh_state({"critic": critic}, {"critic": optim.adam(self.critic_lr)}, targets=("critic",))
 
     def update(self, state, batch, key):
         features = nets.flatten(batch.observation, batch.context)
@@ -95,13 +85,13 @@ class DiscreteCQL:
                 metrics["bound_rate"] = (bounded > q).mean()
                 q = bounded
             gap = getattr(losses.conservative, self.regulariser)(q) - q_data
-            td_loss = losses.value.squared(q_data, jnp.broadcast_to(td_target, q_data.shape)).mean(1).sum()
+            td_loss = bellman_error(q_data, td_target)
             loss = td_loss + self.weight * gap.mean(1).sum()
             return loss, metrics | {"critic_loss": loss, "td_loss": td_loss, "conservative_gap": gap.mean()}
 
         grads, metrics = jax.grad(critic_loss, has_aux=True)(state.nets["critic"])
-        critic, opt_state = soft.step_all({"critic": optim.adam(self.critic_lr)}, {"critic": grads}, state)
-        return soft.advance(state, critic, opt_state, self.tau), metrics
+        critic, opt_state = step_all({"critic": optim.adam(self.critic_lr)}, {"critic": grads}, state)
+        return advance(state, critic, opt_state, self.tau), metrics
 
     def policy(self, state):
         return nets.Policy(nets.GreedyActor(state.nets["critic"], self.epsilon))

@@ -7,10 +7,10 @@ import math
 from typing import Literal
 
 from headstart.algorithm import View
-from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
+from headstart.algos.shared import advance, bellman_error, fresh_state, step_all
 from headstart.errors import UsageError
-from headstart.lazy import jax, jnp, losses, nets, optim, state
+from headstart.lazy import jax, losses, nets, optim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +82,7 @@ class IQL:
             "critic": nets.critic_ensemble(spec, self.critic_widths, self.critics, critic_key, **options),
             "value": nets.Value(nets.MLP(spec.input_size, self.critic_widths, 1, value_key, **options)),
         }
-        opt_state = {name: optimizer.init(components[name]) for name, optimizer in self._optimizers().items()}
-        targets = {"critic": jax.tree.map(jnp.copy, components["critic"])}
-        return state.State(components, targets, opt_state, jnp.zeros((), jnp.int32))
+        return fresh_state(components, self._optimizers(), targets=("critic",))
 
     def update(self, state, batch, key):
         features = nets.flatten(batch.observation, batch.context)
@@ -97,7 +95,7 @@ class IQL:
             return loss, {"value_loss": loss, "value": v.mean()}
 
         value_grads, value_metrics = jax.grad(value_loss, has_aux=True)(state.nets["value"])
-        value_nets, value_opt_state = soft.step_all(self._optimizers(), {"value": value_grads}, state)
+        value_nets, value_opt_state = step_all(self._optimizers(), {"value": value_grads}, state)
         value = value_nets["value"]
         advantage = target_q - value(features)
 
@@ -113,15 +111,13 @@ class IQL:
 
         def critic_loss(critic):
             q = critic(features, batch.action)
-            loss = losses.value.squared(q, jnp.broadcast_to(td_target, q.shape)).mean(1).sum()
+            loss = bellman_error(q, td_target)
             return loss, {"td_loss": loss, "q_data": q.mean()}
 
         actor_grads, actor_metrics = jax.grad(actor_loss, has_aux=True)(state.nets["actor"])
         critic_grads, critic_metrics = jax.grad(critic_loss, has_aux=True)(state.nets["critic"])
-        new_nets, new_opt_state = soft.step_all(
-            self._optimizers(), {"actor": actor_grads, "critic": critic_grads}, state
-        )
-        state = soft.advance(state, value_nets | new_nets, value_opt_state | new_opt_state, self.tau)
+        new_nets, new_opt_state = step_all(self._optimizers(), {"actor": actor_grads, "critic": critic_grads}, state)
+        state = advance(state, value_nets | new_nets, value_opt_state | new_opt_state, self.tau)
         return state, value_metrics | actor_metrics | critic_metrics
 
     def policy(self, state):

@@ -8,6 +8,7 @@ from typing import Literal
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
+from headstart.algos.shared import advance, bellman_error, step_all
 from headstart.lazy import jax, jnp, losses, nets
 
 
@@ -86,11 +87,11 @@ class SAC:
 
         def critic_loss(critic):
             q = critic(features, batch.action)
-            loss = losses.value.squared(q, jnp.broadcast_to(td_target, q.shape)).mean(1).sum()
+            loss = bellman_error(q, td_target)
             return loss, {"td_loss": loss, "q_data": q.mean()}
 
         critic_grads, metrics = jax.grad(critic_loss, has_aux=True)(state.nets["critic"])
-        new_nets, new_opt_state = soft.step_all(soft.optimizers(self), {"critic": critic_grads}, state)
+        new_nets, new_opt_state = step_all(soft.optimizers(self), {"critic": critic_grads}, state)
 
         def actor_step(old):
             return soft.actor_step(self, old, features, actor_key)
@@ -102,7 +103,7 @@ class SAC:
             actor_nets, actor_opt_state, actor_metrics = jax.lax.cond(due, actor_step, _skip_like(actor_step), state)
             # The skipped steps report zeros: the sum over a group is that of its one actor update.
             actor_metrics = {name: value * self.actor_every for name, value in actor_metrics.items()}
-        state = soft.advance(state, new_nets | actor_nets, new_opt_state | actor_opt_state, self.tau)
+        state = advance(state, new_nets | actor_nets, new_opt_state | actor_opt_state, self.tau)
         return state, metrics | actor_metrics
 
     def policy(self, state):

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from headstart.lazy import jax, jnp, losses, nets, optim, state
+from headstart.algos.shared import fresh_state, step_all
+from headstart.lazy import jax, jnp, losses, nets, optim
 
 
 def init(algorithm, key, spec):
@@ -23,13 +22,11 @@ def init(algorithm, key, spec):
         ),
         "temperature": nets.Scalar(jnp.log(algorithm.initial_temperature)),
     }  # fmt: skip
-    opt_state = {name: optimizer.init(components[name]) for name, optimizer in optimizers(algorithm).items()}
-    # A copy of its own, since the state is donated to the compiled update.
-    targets = {"critic": jax.tree.map(jnp.copy, components["critic"])}
-    return state.State(components, targets, opt_state, jnp.zeros((), jnp.int32))
+    return fresh_state(components, optimizers(algorithm), targets=("critic",))
 
 
 def optimizers(algorithm) -> dict:
+    """{component: optimiser} of what both train."""
     return {
         "actor": optim.adam(algorithm.actor_lr),
         "critic": optim.adam(algorithm.critic_lr),
@@ -68,20 +65,3 @@ def actor_step(algorithm, old, features, key, imitation=None):
     )
     metrics = {"actor_loss": loss, "entropy": -log_prob.mean(), "temperature": temperature, "q_policy": q.mean()}
     return new_nets, new_opt_state, metrics
-
-
-def step_all(optimizers: dict, grads: dict, old) -> tuple[dict, dict]:
-    """One optimiser step of every component in `grads`: ({component: net}, {component: optimiser state})."""
-    stepped = {
-        name: optim.step(optimizers[name], grad, old.opt_state[name], old.nets[name]) for name, grad in grads.items()
-    }
-    return {name: pair[0] for name, pair in stepped.items()}, {name: pair[1] for name, pair in stepped.items()}
-
-
-def advance(old, new_nets: dict, new_opt_state: dict, tau: float):
-    """The state after an update: components replaced, targets moved by tau, one step more."""
-    components = old.nets | new_nets
-    targets = {name: optim.polyak(target, components[name], tau) for name, target in old.targets.items()}
-    return dataclasses.replace(
-        old, nets=components, targets=targets, opt_state=old.opt_state | new_opt_state, step=old.step + 1
-    )

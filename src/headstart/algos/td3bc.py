@@ -6,9 +6,9 @@ import dataclasses
 from typing import Literal
 
 from headstart.algorithm import View
-from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
-from headstart.lazy import jax, jnp, losses, nets, optim, state
+from headstart.algos.shared import advance, bellman_error, fresh_state, step_all
+from headstart.lazy import jax, jnp, losses, nets, optim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +80,7 @@ class TD3BC:
                 output_bias=self.critic_bias, layer_norm=self.critic_layer_norm,
             ),
         }  # fmt: skip
-        opt_state = {name: optimizer.init(components[name]) for name, optimizer in self._optimizers().items()}
-        return state.State(components, jax.tree.map(jnp.copy, components), opt_state, jnp.zeros((), jnp.int32))
+        return fresh_state(components, self._optimizers(), targets=("actor", "critic"))
 
     def update(self, state, batch, key):
         features = nets.flatten(batch.observation, batch.context)
@@ -97,11 +96,11 @@ class TD3BC:
 
         def critic_loss(critic):
             q = critic(features, batch.action)
-            loss = losses.value.squared(q, jnp.broadcast_to(td_target, q.shape)).mean(1).sum()
+            loss = bellman_error(q, td_target)
             return loss, {"td_loss": loss, "q_data": q.mean()}
 
         critic_grads, metrics = jax.grad(critic_loss, has_aux=True)(state.nets["critic"])
-        critic_nets, critic_opt_state = soft.step_all(self._optimizers(), {"critic": critic_grads}, state)
+        critic_nets, critic_opt_state = step_all(self._optimizers(), {"critic": critic_grads}, state)
         critic = critic_nets["critic"]
 
         def actor_loss(actor):
@@ -114,8 +113,8 @@ class TD3BC:
             return loss, {"actor_loss": loss, "q_policy": q.mean(), "behaviour_distance": distance.mean()}
 
         actor_grads, actor_metrics = jax.grad(actor_loss, has_aux=True)(state.nets["actor"])
-        actor_nets, actor_opt_state = soft.step_all(self._optimizers(), {"actor": actor_grads}, state)
-        moved = soft.advance(state, actor_nets | critic_nets, actor_opt_state | critic_opt_state, self.tau)
+        actor_nets, actor_opt_state = step_all(self._optimizers(), {"actor": actor_grads}, state)
+        moved = advance(state, actor_nets | critic_nets, actor_opt_state | critic_opt_state, self.tau)
         # Between its updates the actor, its optimiser and its target stand still; the critic's target stands too
         # (TD3, algorithm 1: all targets move with the actor).
         waiting = dataclasses.replace(
