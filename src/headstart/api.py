@@ -71,6 +71,7 @@ def pretrain(
     spec = data.spec
     if env is not None:
         spec.require(factory.spec(env), data.provenance.source, env)
+        _require_choices(data, factory.spec(env), env)
         # The environment knows the bounds of actions; the data shows only those that were taken.
         spec = dataclasses.replace(spec, action=factory.spec(env).action)
     members = _seeds(seed, seeds)
@@ -145,7 +146,11 @@ def finetune(
     if normalizer == "extend":
         if source is None or data is None:
             raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
-        statistics = statistics.extended(data, source.data.get("steps", 0) + source.data.get("episodes", 0))
+        weight = source.data.get("steps", 0) + source.data.get("episodes", 0)
+        if statistics.observation_mean is None or not weight:
+            lacks = "statistics" if weight else "record of how much data its statistics are from"
+            raise UsageError(f"normalizer 'extend': the artifact holds no {lacks}; use 'keep'")
+        statistics = statistics.extended(data, weight)
     count = seeds if seeds is not None else 1 if source is None else len(source.seeds)
     members = source.seeds if source is not None and len(source.seeds) == count else _seeds(seed, count)
 
@@ -186,6 +191,8 @@ def evaluate(
 
     env: by default the one the artifact was trained or evaluated in. seed: of the first episode; the others count on.
     sample: draw actions instead of taking the most likely ones.
+
+    Raises `UsageError` where no environment is named or its observations or actions do not fit the artifact.
     """
     artifact = artifact if isinstance(artifact, Artifact) else Artifact.load(artifact)
     env = env or artifact.settings.get("env")
@@ -238,7 +245,20 @@ def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None)
     (spec, name), *others = sides
     for other, other_name in others:
         spec.require(other, name, other_name)
+    if data is not None:
+        _require_choices(data, spec, name)
     return spec
+
+
+def _require_choices(data: Dataset, spec: Spec, name: str) -> None:
+    """Raise `UsageError` where discrete data holds actions that `spec`, of what `name` says, does not know."""
+    if spec.action is None or data.spec.action is None or not spec.action.discrete:
+        return
+    if data.spec.action.categories > spec.action.categories:
+        raise UsageError(
+            f"actions differ: {data.provenance.source} has {data.spec.action.describe()}, {name} has "
+            f"{spec.action.describe()}; leave the others out, or use data of the same problem"
+        )
 
 
 def _require_components(states: Any, names: Collection[str]) -> None:

@@ -280,6 +280,8 @@ def test_unknown_choices_and_silent_combinations_are_refused():
         cql(regulariser="chi2")
     with pytest.raises(UsageError, match="set prior to 'policy' or regulariser to 'entropy'"):
         cql(regulariser="kl", calibrated=True)
+    with pytest.raises(UsageError, match="CQL.initial_temperature: expected at least 1e-06, found 0.0"):
+        registry.algorithm("cql", initial_temperature=0.0)
     with pytest.raises(UsageError, match="switch one of them off"):
         cql(backup_entropy=True)
     for kind in (iql, bc):

@@ -105,6 +105,8 @@ def test_types_and_bounds():
     discrete = Dataset.from_arrays(np.zeros((3, 2)), np.array([0, 4, 1]), terminations=[0, 0, 1])
     assert discrete.spec.action.categories == 5
     assert discrete.actions.dtype == np.int32
+    with pytest.raises(DataError, match="discrete actions count from 0, found -1"):
+        Dataset.from_arrays(np.zeros((3, 2)), np.array([0, -1, 1]), terminations=[0, 0, 1])
 
 
 def test_digest_is_of_contents_and_transforms():

@@ -73,7 +73,7 @@ class Dataset:
         terminated:   bool, the last step ended the task (absent: False, the episode was cut off).
         successes:    (T,) bool, may be absent in all.
 
-        Raises `DataError` for episodes without a step and for columns that disagree in length.
+        Raises `DataError` for episodes without a step, columns that disagree in length, and negative discrete actions.
 
         >>> import numpy as np
         >>> data = Dataset.from_episodes([{"observations": np.zeros((3, 2)), "rewards": [0.0, 1.0]}])
@@ -187,6 +187,8 @@ class Dataset:
         actions = columns["actions"]
         if actions is not None:
             discrete = np.issubdtype(actions.dtype, np.integer) and actions.ndim == 1
+            if discrete and actions.min() < 0:
+                raise DataError(f"{provenance.source}: discrete actions count from 0, found {actions.min()}")
             actions = actions.astype(np.int32 if discrete else np.float32, copy=False)
             if actions.ndim == 1 and not discrete:
                 actions = actions[:, None]
