@@ -49,7 +49,9 @@ class ArraySpec:
             return cls((), "int32", categories=int(space.n))
         if isinstance(space, gymnasium.spaces.Box):
             bounded = bool(np.all(np.isfinite(space.low)) and np.all(np.isfinite(space.high)))
-            low, high = (tuple(np.ravel(b).astype(float).tolist()) if bounded else None for b in (space.low, space.high))
+            low, high = (
+                tuple(np.ravel(b).astype(float).tolist()) if bounded else None for b in (space.low, space.high)
+            )
             dtype = "uint8" if space.dtype == np.uint8 else "float32"
             return cls(tuple(int(n) for n in space.shape), dtype, low, high)
         raise UsageError(f"spaces of type {type(space).__name__} are not supported; use Box, Discrete or a Dict of Box")
