@@ -146,11 +146,10 @@ def finetune(
     if normalizer == "extend":
         if source is None or data is None:
             raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
-        weight = source.data.get("steps", 0) + source.data.get("episodes", 0)
-        if statistics.observation_mean is None or not weight:
-            lacks = "statistics" if weight else "record of how much data its statistics are from"
+        if statistics.observation_mean is None or not source.data_rows:
+            lacks = "statistics" if source.data_rows else "record of how much data its statistics are from"
             raise UsageError(f"normalizer 'extend': the artifact holds no {lacks}; use 'keep'")
-        statistics = statistics.extended(data, weight)
+        statistics = statistics.extended(data, source.data_rows)
     count = seeds if seeds is not None else 1 if source is None else len(source.seeds)
     members = source.seeds if source is not None and len(source.seeds) == count else _seeds(seed, count)
 

@@ -52,13 +52,14 @@ def test_what_is_read_is_what_was_written(name, tmp_path):
     normalizer = Normalizer(STANDARD.observation_mean, STANDARD.observation_std) if spec is DISCRETE else STANDARD
     artifact = model(
         ALGORITHMS[name], spec, seeds=(3, 11), normalizer=normalizer, settings={"env": "door", "reward_scale": 10.0},
-        data=[{"source": "a", "steps": 3}, {"source": "b"}], lineage=({"digest": "d0"},),
+        data=[{"source": "a", "steps": 3}, {"source": "b", "episodes": 1}], lineage=({"digest": "d0"},),
         evaluation={"return": [1.0, 2.0]},
     )  # fmt: skip
     assert artifact.save(tmp_path / "model") == tmp_path / "model"
     read = Artifact.load(tmp_path / "model")
     for field in ("algorithm", "spec", "seeds", "settings", "data", "lineage", "evaluation", "created", "digest"):
         assert getattr(read, field) == getattr(artifact, field), field
+    assert read.data_rows == 4
     for name in ("state", "normalizer"):
         old, new = getattr(artifact, name), getattr(read, name)
         assert jax.tree.structure(old) == jax.tree.structure(new)

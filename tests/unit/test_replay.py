@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 
 import jax
@@ -16,6 +17,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, Replay, draw_batches
 from headstart.data.views import gather, table
+from headstart.errors import UsageError
 from headstart.spec import ArraySpec, Spec
 from headstart.train import updates
 
@@ -188,6 +190,16 @@ def test_a_running_episode_ends_in_the_pessimistic_tail_and_grows_truer():
     replay.add(0, 0.0, 4.0, True, np.zeros(2))
     replay.settle(0)
     assert replay.mc_returns[:3].tolist() == [1.0 + 0.5 * (-3.0 + 0.5 * 4.0), -3.0 + 0.5 * 4.0, 4.0]
+
+
+def test_returns_without_discount_need_a_bound_only_where_they_are_kept():
+    for kept in (True, False):
+        replay = Replay(SPEC, 1, 10, 1.0, mc_return=kept)
+        replay.start(0, np.zeros(2))
+        replay.add(0, 0.0, -1.0, False, np.zeros(2))
+        with pytest.raises(UsageError, match="set discount below 1") if kept else contextlib.nullcontext():
+            replay.settle(0)
+        assert replay.remaining(np.array([0])).tolist() == [1]
 
 
 # -- mixtures -----------------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class Artifact:
     normalizer: between raw observations and actions and those of the algorithm.
     seeds:      (S,) the training seed of each member.
     settings:   options of the run that made it (environment, reward scale, phase, ...), plain JSON data.
-    data:       provenance of what it learned from: `Dataset.summary()`, or a list of these.
+    data:       provenance of what it learned from: `Dataset.summary()`, or a list of these; {} where that was an
+                environment alone.
     lineage:    what it descends from, oldest first; each entry as `ancestry` gives it.
     evaluation: scores, plain JSON data, or None.
     created:    time in UTC, ISO 8601.
@@ -83,6 +84,12 @@ class Artifact:
     def steps(self) -> int:
         """Number of updates done."""
         return int(self.state.step.max())
+
+    @property
+    def data_rows(self) -> int:
+        """Rows of the data that it learned from, final observations included; 0 where `data` does not say."""
+        parts = self.data if isinstance(self.data, list) else [self.data]
+        return sum(part.get("steps", 0) + part.get("episodes", 0) for part in parts)
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:

@@ -31,9 +31,19 @@ class Replay:
     one integer, lane * capacity + count % capacity.
     """
 
-    def __init__(self, spec: Spec, lanes: int, capacity: int, discount: float, lowest_reward: float = 0.0):
-        """capacity: rows of each lane. lowest_reward: of the offline data, for the pessimistic tail."""
+    def __init__(
+        self,
+        spec: Spec,
+        lanes: int,
+        capacity: int,
+        discount: float,
+        lowest_reward: float = 0.0,
+        mc_return: bool = True,
+    ):
+        """capacity: rows of each lane. lowest_reward: of the offline data, for the pessimistic tail. mc_return: whether
+        returns-to-go are kept; where the view needs none, rewards without discount need no tail either."""
         self.capacity, self.discount, self.lowest_reward = capacity, discount, lowest_reward
+        self.mc_return = mc_return
         rows = lanes * capacity
         named = {name: np.zeros((rows, *part.shape), part.dtype) for name, part in spec.observation}
         self.observations = named[""] if list(named) == [""] else named
@@ -66,12 +76,15 @@ class Replay:
         self._write(lane, observation)
 
     def settle(self, lane: int) -> None:
-        """Bring ends and returns-to-go of the present episode up to date; needed before rows are drawn."""
+        """Bring ends and returns-to-go of the present episode up to date; needed before rows are drawn.
+
+        Raises `UsageError` where returns-to-go have no lower bound: rewards below zero that are not discounted.
+        """
         last = self._head[lane] - 1
         first = max(self._start[lane], self._head[lane] - self.capacity)
         rows = self._row(lane, np.arange(first, last + 1))
         self._end[rows] = last
-        if last == first:
+        if last == first or not self.mc_return:
             return
         terminated = self.terminations[rows[-2]]
         tail = 0.0 if terminated else pessimistic_tail(self.lowest_reward, self.discount)

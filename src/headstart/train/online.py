@@ -15,7 +15,6 @@ from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, Replay, draw_batches
 from headstart.data.views import Table, gather
 from headstart.envs.lanes import Lanes
-from headstart.errors import UsageError
 from headstart.spec import Spec
 from headstart.train import acting, updates
 from headstart.train.loop import Interruption, Progress, due
@@ -49,8 +48,6 @@ def train(
 
     Raises `TrainingError` where a loss is not finite, `Interrupted` where a signal stopped it (after saving).
     """
-    if offline is None and options.offline_share == 1.0:
-        raise UsageError("offline_share is 1, but no offline data was given")
     view = algorithm.view()
     mixture = Mixture(options.mixture, options.offline_share, options.final_offline_share)
     frozen = frozenset(frozen)
@@ -62,7 +59,7 @@ def train(
                 lanes,
                 range(i * options.lanes, (i + 1) * options.lanes),
                 seed,
-                Replay(spec, options.lanes, _capacity(options), view.discount, lowest_reward),
+                Replay(spec, options.lanes, _capacity(options), view.discount, lowest_reward, view.mc_return),
                 lambda reward: reward_scale * reward + reward_shift,
             )
             for i, seed in enumerate(seeds)
