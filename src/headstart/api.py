@@ -129,6 +129,8 @@ def finetune(
     """
     if env is None and data is None:
         raise UsageError("finetuning needs an environment (env) for online learning, or data, or both")
+    if env is not None and eval_env is not None:
+        raise UsageError("online finetuning is evaluated where it learns (env); eval_env is for data alone")
     source = artifact if isinstance(artifact, Artifact | None) else Artifact.load(artifact)
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")

@@ -272,6 +272,11 @@ def test_offline_rows_alone_need_offline_data():
         api.finetune(None, algorithm=small("sac"), env=ENV, steps=5, offline_share=1.0, **QUIET)
 
 
+def test_online_there_is_one_environment():
+    with pytest.raises(UsageError, match="eval_env is for data alone"):
+        api.finetune(None, algorithm=small("sac"), env=ENV, eval_env=ENV, steps=5, **QUIET)
+
+
 # -- speed --------------------------------------------------------------------------------------------------------
 
 
