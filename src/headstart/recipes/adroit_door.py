@@ -62,8 +62,7 @@ class AdroitDoor:
         picture = compare(
             self._methods(out, clone, data, resume), data, ENVIRONMENT, out, seeds=self.seeds, score="success",
             title="Adroit door, sparse reward", eval_episodes=self.eval_episodes, baselines={"bc": clone},
-            # Small runs leave policies whose most likely actions jam at the latch long before their samples do.
-            eval_sample=self.small, resume=resume,
+            resume=resume,
         )  # fmt: skip
         print(f"picture: {picture}")
 
@@ -113,7 +112,7 @@ class AdroitDoor:
             online = dict(found["online"])
             if self.online_steps is not None:
                 online["steps"] = self.online_steps
-            online |= {"log_every": max(1, online["steps"] // 50), "eval_every": max(1, online["steps"] // 20)}
+            online |= {"log_every": max(1, online["steps"] // 50), "eval_every": max(1, online["steps"] // 10)}
             offline_steps = found["offline_steps"]
             if self.offline_steps is not None and offline_steps:
                 offline_steps = self.offline_steps
@@ -161,7 +160,7 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     conservative = shared | {
         "critic_lr": 1e-3, "weight": 1.0, "actions": 2, "importance_weights": False, "max_target_backup": False,
-        "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 0.3, "reference_steps": 300,
+        "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 1.0, "reference_steps": 300,
     }  # fmt: skip
     online = {"steps": 10_000, "collect": 100, "updates_per_step": 0.5, "offline_share": 0.5}
     pretrained = {"offline_steps": 2_000, "online": online, "clone": "tanh_gaussian"}

@@ -32,18 +32,9 @@ class Learner:
     count: Any
 
 
+@partial(jax.jit, static_argnames=("algorithm", "spec"))
 def fresh(algorithm: Algorithm, spec: Spec, keys: jax.Array) -> Any:
     """Fresh states of S training seeds, from their keys (S,)."""
-    from threadpoolctl import threadpool_limits
-
-    # On CPUs orthogonal initialisers call LAPACK from several threads at once, and a LAPACK that starts threads of its
-    # own then takes minutes for what one thread does in milliseconds.
-    with threadpool_limits(1, user_api="blas"):
-        return jax.block_until_ready(_fresh(algorithm, spec, keys))
-
-
-@partial(jax.jit, static_argnames=("algorithm", "spec"))
-def _fresh(algorithm: Algorithm, spec: Spec, keys: jax.Array) -> Any:
     return jax.vmap(lambda key: algorithm.init(key, spec))(keys)
 
 
