@@ -67,6 +67,17 @@ def test_a_target_that_the_source_lacks_is_a_copy_of_the_net():
     jax.jit(lambda moved: jax.tree.map(lambda leaf: leaf + 1, moved), donate_argnums=0)(moved)
 
 
+def test_settings_that_nets_hold_are_those_of_the_algorithm_that_goes_on():
+    """A clone samples with noise of 0.1, and TD3+BC explores with its own, also where it goes on with itself."""
+    quiet = dataclasses.replace(TD3, exploration_noise=0.02)
+    for source in (model(BC(actor_widths=(16, 16), policy_kind="deterministic")), model(TD3)):
+        moved, report = transfer(source, quiet, SPEC, fresh := state(quiet, seed=3))
+        assert report.continued == (source.algorithm == TD3)
+        assert moved.nets["actor"].noise == 0.02
+        assert jax.tree.structure(moved) == jax.tree.structure(fresh)
+        same(jax.tree.leaves(moved.nets["actor"]), jax.tree.leaves(source.state.nets["actor"]))
+
+
 def test_the_same_algorithm_goes_on_with_its_optimiser():
     source = model(CALQL, seeds=(0, 1))
     changed = dataclasses.replace(CALQL, weight=1.0, actor_lr=1e-5, calibrated=False)

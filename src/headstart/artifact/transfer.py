@@ -93,15 +93,17 @@ def transfer(
             reason = "not asked for" if components is not None else f"{registry.title(algorithm)} has none"
             rows.append(Row(origin, "unused", reason))
 
-    def spread(tree: Any) -> Any:
+    def spread(old: Any, new: Any) -> Any:
+        # Arrays are the source's, settings that modules hold (noise, dropout) those of the algorithm that goes on.
         # Copies, since the state is donated to the compiled update.
-        return jax.tree.map(lambda leaf: jnp.array(np.broadcast_to(leaf, (size, *leaf.shape[1:])), copy=True), tree)
+        leaves = [jnp.array(np.broadcast_to(leaf, (size, *leaf.shape[1:])), copy=True) for leaf in jax.tree.leaves(old)]
+        return jax.tree.unflatten(jax.tree.structure(new), leaves)
 
     nets, targets = dict(fresh_state.nets), dict(fresh_state.targets)
     for name, origin in chosen.items():
-        nets[name] = spread(source.state.nets[origin])
+        nets[name] = spread(source.state.nets[origin], nets[name])
         if name in targets:
-            targets[name] = spread(source.state.targets.get(origin, source.state.nets[origin]))
+            targets[name] = spread(source.state.targets.get(origin, source.state.nets[origin]), targets[name])
     state = dataclasses.replace(fresh_state, nets=nets, targets=targets)
     continued = (
         type(source.algorithm) is type(algorithm)
@@ -112,7 +114,8 @@ def transfer(
         old = {name: source.state.opt_state[name] for name in fresh_state.opt_state}
         continued = _difference(old, fresh_state.opt_state) is None
     if continued:
-        state = dataclasses.replace(state, opt_state=spread(old), step=spread(source.state.step))
+        opt_state, step = spread((old, source.state.step), (fresh_state.opt_state, fresh_state.step))
+        state = dataclasses.replace(state, opt_state=opt_state, step=step)
     return state, Report(tuple(rows), continued)
 
 
