@@ -11,6 +11,7 @@ from scipy import stats
 
 from headstart import nets
 from headstart.errors import UsageError
+from headstart.nets.layers import orthogonal, standard
 from headstart.spec import ArraySpec, Spec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -18,6 +19,10 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 SPEC = Spec((("", ArraySpec((3,))),), ArraySpec((2,), low=(-1.0, -1.0), high=(1.0, 1.0)))
+
+
+def linear(inputs, outputs, init, **options):
+    return nets.Linear(inputs, outputs, standard(KEY, (inputs + 1) * outputs, init), init, **options)
 
 
 def features(rows=6, size=3):
@@ -29,15 +34,15 @@ def features(rows=6, size=3):
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(8, 5), (5, 8), (6, 6)])
 def test_orthogonal_weights_have_equal_singular_values(inputs, outputs):
-    layer = nets.Linear(inputs, outputs, KEY, "orthogonal", gain=1.7)
+    layer = linear(inputs, outputs, "orthogonal", gain=1.7)
     np.testing.assert_allclose(np.linalg.svd(layer.weight, compute_uv=False), 1.7, rtol=1e-5)
     assert (layer.bias == 0).all()
 
 
 def test_glorot_and_torch_weights_fill_their_bounds():
     inputs, outputs = 40, 30
-    glorot = nets.Linear(inputs, outputs, KEY, "glorot_uniform")
-    torch = nets.Linear(inputs, outputs, KEY, "torch")
+    glorot = linear(inputs, outputs, "glorot_uniform")
+    torch = linear(inputs, outputs, "torch")
     bounds = {"glorot": np.sqrt(6.0 / (inputs + outputs)), "torch": 1.0 / np.sqrt(inputs)}
     for values, bound in [
         (glorot.weight, bounds["glorot"]), (torch.weight, bounds["torch"]), (torch.bias, bounds["torch"])
@@ -47,9 +52,24 @@ def test_glorot_and_torch_weights_fill_their_bounds():
     assert (glorot.bias == 0).all()
 
 
+def test_orthogonal_matrices_are_uniform():
+    """Of uniformly distributed 2 x 2 orthogonal matrices half are rotations, and every angle is as likely."""
+    drawn = jax.vmap(orthogonal)(jax.random.normal(KEY, (2000, 2, 2)))
+    assert abs(np.mean(np.linalg.det(drawn) > 0) - 0.5) < 0.04
+    angles = np.arctan2(drawn[:, 1, 0], drawn[:, 0, 0])
+    assert stats.kstest(angles, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 0.01
+
+
+def test_large_layers_are_initialised_in_one_program():
+    """LAPACK's QR, called for several layers by one compiled program, never came back on two cores."""
+    critics = jax.jit(lambda key: nets.Ensemble.of(lambda k: nets.MLP(67, (512, 512, 512), 1, k), 2, key))(KEY)
+    weight = np.asarray(critics.members.hidden[1].weight[1], np.float64)
+    np.testing.assert_allclose(weight.T @ weight, 2.0 * np.eye(512), atol=1e-4)
+
+
 def test_an_unknown_initialiser_is_refused():
     with pytest.raises(UsageError, match="unknown initialiser 'orthogonl'; did you mean 'orthogonal'?"):
-        nets.Linear(2, 2, KEY, "orthogonl")
+        linear(2, 2, "orthogonl")
 
 
 def test_layer_norm_is_numpys():

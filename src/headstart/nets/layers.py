@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal, get_args
 
@@ -20,15 +21,16 @@ Activation = Literal["relu", "gelu", "tanh"]
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
 
 
-def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def orthogonal(gaussian: jax.Array) -> jax.Array:
     """A matrix with orthonormal rows or columns, uniformly distributed: the polar factor of a Gaussian one.
 
     By products alone (Newton-Schulz iterations; Higham 2008, chapter 8). JAX's own initialiser calls LAPACK, which on a
     CPU of few cores can wait for itself for ever where one compiled program initialises several layers (jaxlib 0.10).
     """
-    rows, columns = max(shape), min(shape)
+    wide = gaussian.shape[0] < gaussian.shape[1]
+    x = gaussian.T if wide else gaussian
+    columns = x.shape[1]
     with jax.default_matmul_precision("highest"):
-        x = jax.random.normal(key, (rows, columns))
         x = x / jnp.linalg.norm(x)
 
         def grow(_, x):
@@ -41,7 +43,16 @@ def orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
         x = jax.lax.fori_loop(0, 14, grow, x)
         x = jax.lax.fori_loop(0, 8, settle, x)
-    return x if x.shape == shape else x.T
+    return x.T if wide else x
+
+
+def standard(key: jax.Array, count: int, init: Init) -> jax.Array:
+    """(count,) standard normal numbers where the initialiser starts from these, else uniform ones in [-1, 1]."""
+    if init not in get_args(Init):
+        raise unknown("initialiser", init, get_args(Init))
+    if init == "orthogonal":
+        return jax.random.normal(key, (count,))
+    return jax.random.uniform(key, (count,), minval=-1.0, maxval=1.0)
 
 
 class Linear(eqx.Module):
@@ -50,20 +61,16 @@ class Linear(eqx.Module):
     weight: jax.Array
     bias: jax.Array
 
-    def __init__(self, inputs: int, outputs: int, key: jax.Array, init: Init = "orthogonal", gain: float = 1.0):
-        shape = (inputs, outputs)
+    def __init__(self, inputs: int, outputs: int, drawn: jax.Array, init: Init = "orthogonal", gain: float = 1.0):
+        """drawn: ((inputs + 1) * outputs,) numbers from `standard` for the same initialiser."""
+        weight, bias = drawn[: inputs * outputs].reshape(inputs, outputs), drawn[inputs * outputs :]
         self.bias = jnp.zeros(outputs)
         if init == "orthogonal":
-            self.weight = gain * orthogonal(key, shape)
+            self.weight = gain * orthogonal(weight)
         elif init == "glorot_uniform":
-            self.weight = gain * jax.nn.initializers.glorot_uniform()(key, shape)
-        elif init == "torch":
-            limit = gain / math.sqrt(inputs)
-            weight_key, bias_key = jax.random.split(key)
-            self.weight = jax.random.uniform(weight_key, shape, minval=-limit, maxval=limit)
-            self.bias = jax.random.uniform(bias_key, (outputs,), minval=-limit, maxval=limit)
+            self.weight = gain * math.sqrt(6.0 / (inputs + outputs)) * weight
         else:
-            raise unknown("initialiser", init, get_args(Init))
+            self.weight, self.bias = (gain / math.sqrt(inputs) * part for part in (weight, bias))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x @ self.weight + self.bias
@@ -112,14 +119,16 @@ class MLP(eqx.Module):
         activation: Activation = "relu",
         dropout: float = 0.0,
     ):
-        keys = jax.random.split(key, len(widths) + 1)
-        sizes = (inputs, *widths)
+        sizes = (inputs, *widths, outputs)
+        shapes = list(itertools.pairwise(sizes))
+        # One draw for all layers: each draw is a program to compile.
+        counts = [(n + 1) * m for n, m in shapes]
+        drawn = jnp.split(standard(key, sum(counts), init), list(itertools.accumulate(counts))[:-1])
         gain = math.sqrt(2.0) if init == "orthogonal" else 1.0
-        self.hidden = tuple(
-            Linear(n, m, k, init, gain) for n, m, k in zip(sizes[:-1], sizes[1:], keys[:-1], strict=True)
-        )
+        gains = [gain] * len(widths) + [output_gain]
+        *hidden, output = (Linear(n, m, part, init, g) for (n, m), part, g in zip(shapes, drawn, gains, strict=True))
+        self.hidden = tuple(hidden)
         self.norms = tuple(LayerNorm(width) for width in widths) if layer_norm else ()
-        output = Linear(sizes[-1], outputs, keys[-1], init, output_gain)
         self.output = eqx.tree_at(lambda layer: layer.bias, output, output.bias + output_bias)
         self.activation = activation
         self.dropout = dropout
