@@ -55,7 +55,7 @@ class AdroitDoor:
         for name in self.methods:
             if name not in METHODS:
                 raise unknown("method", name, METHODS)
-        prepare(out, resume)
+        prepare(self, out, resume)
         clone = self._clone(out / "bc", "tanh_gaussian", resume)
         data = self._data(clone, out / "data")
         _say(f"data: {data.episodes} episodes, {data.steps:,} steps")
@@ -119,7 +119,8 @@ class AdroitDoor:
             start = clone if found.get("clone") == "tanh_gaussian" else None
             if found.get("clone") == "deterministic":
                 start = self._clone(out / "bc-deterministic", "deterministic", resume)
-            methods.append(Method(name, found["algorithm"], offline_steps, online, start=start))
+            scale, shift = found.get("rewards", (1.0, 0.0))
+            methods.append(Method(name, found["algorithm"], offline_steps, online, None, start, scale, shift))
         return methods
 
 
@@ -134,8 +135,9 @@ def _published() -> dict[str, dict[str, Any]]:
     online = {"steps": 1_000_000, "collect": 200, "updates_per_step": 1.0, "offline_share": 0.5}
     offline = {"offline_steps": 20_000, "online": online}
     return {
-        "calql": {"algorithm": algorithm("calql", **conservative)} | offline,
-        "cql": {"algorithm": algorithm("cql", **conservative)} | offline,
+        # 10 r + 5 on rewards of -1 and 0, as Cal-QL's code has it for its own and for CQL.
+        "calql": {"algorithm": algorithm("calql", **conservative), "rewards": (10.0, 5.0)} | offline,
+        "cql": {"algorithm": algorithm("cql", **conservative), "rewards": (10.0, 5.0)} | offline,
         "iql": {"algorithm": algorithm("iql", expectile=0.7, inverse_temperature=0.5, dropout=0.1)} | offline,
         "rebrac": {"algorithm": algorithm("rebrac", behaviour_weight=0.1, critic_behaviour_weight=0.1)} | offline,
         "rlpd": {

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart import api
+from headstart import api, config
 from headstart.algorithm import View
 from headstart.artifact import Artifact
 from headstart.data.dataset import Dataset
@@ -26,7 +26,8 @@ class Method:
 
     label: its name. algorithm: of pretraining, and of finetuning unless `online_algorithm` differs.
     offline_steps: gradient steps (0: finetuning starts from scratch). online: fields of `OnlineOptions`.
-    start: an artifact whose components pretraining starts from.
+    start: an artifact whose components pretraining starts from. reward_scale, reward_shift: for this method rewards
+    become scale * reward + shift; scores stay those of the task.
     """
 
     label: str
@@ -35,13 +36,26 @@ class Method:
     online: Mapping[str, Any]
     online_algorithm: Any = None
     start: Artifact | None = None
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
 
 
-def prepare(out: Path, resume: bool) -> None:
-    """Make the folder. Raises `UsageError` where it holds something and the run is not to be resumed."""
+def prepare(recipe: Any, out: Path, resume: bool) -> None:
+    """Make the folder and note the recipe's fields in `recipe.json`.
+
+    Raises `UsageError` where the folder holds something and the run is not to be resumed, or where it was started with
+    other fields; `methods` may differ, so that others can join later.
+    """
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()) and not resume:
         raise UsageError(f"{out} exists and is not empty; choose another folder, or go on with it by --resume")
+    asked = {name: value for name, value in config.to_json(recipe).items() if name != "methods"}
+    note = out / "recipe.json"
+    if note.exists():
+        for name, value in json.loads(note.read_text()).items():
+            if asked[name] != value:
+                raise UsageError(f"{out} was started with {name} = {value!r}, now it is {asked[name]!r}")
+    note.write_text(json.dumps(asked, indent=2) + "\n")
 
 
 def mean_return(data: Dataset, discount: float) -> float:
@@ -67,12 +81,11 @@ def compare(
 ) -> Path:
     """Run every method, write `results.md`, `results.json` and `curves.png` in `out`, print the table.
 
-    Returns the path of the picture.
-
-    Each method has a folder of its own with the runs `pretrain` and `finetune`; with `resume` what is complete is kept
-    and what was cut short goes on. baselines: label -> artifact that is not finetuned. lowest_return:
-    of the task; with it the picture shows the critics' values too.
+    Returns the path of the picture. Each method has a folder of its own with the runs `pretrain` and `finetune`; with
+    `resume` what is complete is kept and what was cut short goes on. baselines: label -> artifact that is not
+    finetuned. lowest_return: of the task; with it the picture shows the critics' values too.
     """
+    acting, other = ("sampled", "likeliest") if eval_sample else ("likeliest", "sampled")
     curves: dict[str, list[Curve]] = {}
     values: dict[str, list[Trace]] = {}
     numbers: dict[str, dict[str, Any]] = {}
@@ -80,7 +93,10 @@ def compare(
         _say(f"{method.label}: {seeds} seeds, {method.offline_steps:,} gradient steps offline, "
              f"{method.online['steps']:,} environment steps online")  # fmt: skip
         folder = out / method.label
-        common = {"seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "resume": resume}
+        common = {
+            "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "resume": resume,
+            "reward_scale": method.reward_scale, "reward_shift": method.reward_shift,
+        }  # fmt: skip
         model = _pretrained(method, data, env, folder / "pretrain", common)
         agent = api.finetune(
             model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
@@ -91,7 +107,7 @@ def compare(
         values[method.label] = [Trace.read(run, "q_policy") for run in runs]
         finetuning = Finetuning.of(curves[method.label][-1], score)
         numbers[method.label] = finetuning.to_json() | {
-            "other": _final(agent, env, eval_episodes, not eval_sample, score),
+            other: _final(agent, env, eval_episodes, not eval_sample, score),
             "seconds": sum(read_log(run, "timing")[-1]["seconds"] for run in runs),
         }
         _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
@@ -99,25 +115,25 @@ def compare(
     rows = [
         [
             label,
-            *(text(found[name], score) for name in ("before", "dip", "after", "other", "regret")),
+            *(text(found[name], score) for name in ("before", "dip", "after", other, "regret")),
             f"{found['seconds']:.0f} s",
         ]
         for label, found in numbers.items()
     ]
     lines = {}
     for label, artifact in (baselines or {}).items():
-        value, other = (
-            _final(artifact, env, eval_episodes, sample, score) for sample in (eval_sample, not eval_sample)
-        )
-        lines[label] = value[0]
-        rows.append([label, text(value, score), "-", "-", text(other, score), "-", "-"])
-        numbers[label] = {"before": value, "other": other}
-    kinds = ("likeliest", "sampled") if eval_sample else ("sampled", "likeliest")
-    result = markdown(["method", "before", "dip", "after", kinds[0], "regret", "time"], rows)
+        found = {
+            name: _final(artifact, env, eval_episodes, sample, score)
+            for name, sample in (("before", eval_sample), (other, not eval_sample))
+        }
+        lines[label] = found["before"][0]
+        rows.append([label, text(found["before"], score), "-", "-", text(found[other], score), "-", "-"])
+        numbers[label] = found
+    result = markdown(["method", "before", "dip", "after", other, "regret", "time"], rows)
     result += (
         f"\n\n{score}: mean over {seeds} seeds of {eval_episodes} episodes, [95% bootstrap interval over both]."
         "\nbefore: at the switch to finetuning. dip: worst evaluation in its first tenth. after: at its end."
-        f"\nThe policies act by {kinds[1]} actions; {kinds[0]}: at the end by {kinds[0]} ones, on twice as many other"
+        f"\nThe policies act by their {acting} actions; {other}: at the end by {other} ones, on twice as many other"
         " episodes."
         "\nregret: 1 - mean success along finetuning.\n"
     )

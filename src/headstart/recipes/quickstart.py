@@ -38,7 +38,7 @@ class Quickstart:
         from headstart.recipes.compare import Method, compare, mean_return, prepare
         from headstart.recipes.maze import NAME
 
-        prepare(out, resume)
+        prepare(self, out, resume)
         data = self._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
         settings = {
             "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "actions": 4, "weight": 10.0,
