@@ -107,15 +107,17 @@ def compare(
         values[method.label] = [Trace.read(run, "q_policy") for run in runs]
         finetuning = Finetuning.of(curves[method.label][-1], score)
         numbers[method.label] = finetuning.to_json() | {
-            other: _final(agent, env, eval_episodes, not eval_sample, score),
+            f"{other} before": model and _final(model, env, eval_episodes, not eval_sample, score),
+            f"{other} after": _final(agent, env, eval_episodes, not eval_sample, score),
             "seconds": sum(read_log(run, "timing")[-1]["seconds"] for run in runs),
         }
         _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
 
+    names = ("before", "dip", "after", f"{other} before", f"{other} after", "regret")
     rows = [
         [
             label,
-            *(text(found[name], score) for name in ("before", "dip", "after", other, "regret")),
+            *(text(found[name], score) for name in names),
             f"{found['seconds']:.0f} s",
         ]
         for label, found in numbers.items()
@@ -124,17 +126,16 @@ def compare(
     for label, artifact in (baselines or {}).items():
         found = {
             name: _final(artifact, env, eval_episodes, sample, score)
-            for name, sample in (("before", eval_sample), (other, not eval_sample))
+            for name, sample in (("before", eval_sample), (f"{other} before", not eval_sample))
         }
         lines[label] = found["before"][0]
-        rows.append([label, text(found["before"], score), "-", "-", text(found[other], score), "-", "-"])
+        rows.append([label, *(text(found.get(name), score) for name in names), "-"])
         numbers[label] = found
-    result = markdown(["method", "before", "dip", "after", other, "regret", "time"], rows)
+    result = markdown(["method", *names, "time"], rows)
     result += (
         f"\n\n{score}: mean over {seeds} seeds of {eval_episodes} episodes, [95% bootstrap interval over both]."
         "\nbefore: at the switch to finetuning. dip: worst evaluation in its first tenth. after: at its end."
-        f"\nThe policies act by their {acting} actions; {other}: at the end by {other} ones, on twice as many other"
-        " episodes."
+        f"\nThe policies act by their {acting} actions; {other}: by {other} ones, on twice as many other episodes."
         "\nregret: 1 - mean success along finetuning.\n"
     )
     (out / "results.md").write_text(f"# {title}\n\n{result}")
