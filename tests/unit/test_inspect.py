@@ -77,9 +77,9 @@ def test_actions_outside_the_bounds_of_the_spec():
     episodes = [episode | {"actions": episode["actions"] * 0 + 1.5} for episode in make_episodes()]
     assert inspect(Dataset.from_episodes(episodes, narrow)).actions_out_of_bounds == 8
     discrete = Dataset.from_episodes([{"observations": np.zeros((3, 1)), "actions": np.array([0, 1])}])
-    beyond = [{"observations": np.zeros((4, 1)), "actions": np.array([0, 2, -1])}]
+    beyond = [{"observations": np.zeros((4, 1)), "actions": np.array([0, 2, 1])}]
     found = inspect(Dataset.from_episodes(beyond, discrete.spec))
-    assert found.actions_out_of_bounds == 2
+    assert found.actions_out_of_bounds == 1
     assert found.actions_beyond_one is None
 
 
