@@ -68,6 +68,10 @@ class Artifact:
                     f"state: {path} has shape {leaf.shape}, expected a leading axis of {self.members} (one a seed)"
                 )
 
+    def __repr__(self) -> str:
+        seeds = ", ".join(map(str, self.seeds))
+        return f"Artifact({self.title}, seeds {seeds}, {self.steps:,} updates; {self.spec.describe()})"
+
     # -- what it is -------------------------------------------------------------------------------------------
 
     @property

@@ -208,6 +208,10 @@ class Dataset:
 
     # -- what it holds ----------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        size = f"{self.episodes:,} episodes, {self.steps:,} steps"
+        return f"Dataset({self.provenance.source}: {size}; {self.spec.describe()})"
+
     def __len__(self) -> int:
         """Number of rows R."""
         return len(self.terminations)

@@ -152,6 +152,8 @@ def load(text: str) -> Callable[[Any], Controller]:
             kind = getattr(import_named(module, name), attribute)
         except AttributeError as error:
             raise UsageError(f"controller {name!r}: module {module} has no {attribute!r}") from error
+        if not callable(kind):
+            raise UsageError(f"controller {name!r} cannot be called; expected a function or class that takes the env")
     elif name in CONTROLLERS:
         kind = CONTROLLERS[name]
         accept(kind, arguments, f"controller {name}")

@@ -221,7 +221,12 @@ def make(name: str, arguments: dict[str, Any], limit: bool = True) -> gymnasium.
     arguments = dict(arguments)
     continuous = bool(arguments.pop("continuous", False))
     accept(problem, arguments, name)
-    return as_env(problem(**arguments), continuous, LIMIT if limit else None)
+    try:
+        made = problem(**arguments)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        raise UsageError(f"{name}: {given} does not describe a problem ({error})") from error
+    return as_env(made, continuous, LIMIT if limit else None)
 
 
 def as_env(mdp: TabularMDP, continuous: bool = False, horizon: int | None = LIMIT) -> gymnasium.Env:

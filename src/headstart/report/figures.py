@@ -72,7 +72,7 @@ def learning_curves(
         axis.grid(alpha=0.25)
         axis.margins(x=0.0)
     axes[0][1].legend(frameon=False, fontsize=9, loc="best")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(f"{title}\n(bold: mean; thin: each seed; shaded: 95% interval)", fontsize=10)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
     figure.savefig(out.with_suffix(".svg"))
