@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from headstart.plotting import COLOURS, GREY, blank, quiet, save
 from headstart.report.scores import Curve, Score, Trace
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a5a5a")
-"""Okabe and Ito's palette: told apart by colour-blind readers too."""
 
 
 def learning_curves(
@@ -27,11 +25,10 @@ def learning_curves(
     values, lowest_return: with these a second row shows the critics' values at the policy's actions, and the lowest
     return that the task allows. Writes PNG and, beside it, SVG.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     rows = 2 if values else 1
-    figure = Figure(figsize=(8.0, 1.0 + 3.2 * rows), layout="constrained")
+    figure = blank(8.0, 1.0 + 3.2 * rows)
     axes = figure.subplots(rows, 2, sharey="row", sharex="col", width_ratios=(1, 2), squeeze=False)
     for i, (label, curves) in enumerate(methods.items()):
         colour = COLOURS[i % len(COLOURS)]
@@ -53,7 +50,7 @@ def learning_curves(
     for row, levels in marked.items():
         for label, level in levels.items():
             for axis in axes[row]:
-                axis.axhline(level, color="#5a5a5a", linestyle="--", linewidth=1.0)
+                axis.axhline(level, color=GREY, linestyle="--", linewidth=1.0)
             axes[row][1].annotate(
                 label, (0.99, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
             )
@@ -68,12 +65,7 @@ def learning_curves(
         axes[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
         axes[0][0].set_ylim(-0.03, 1.03)
     for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-        axis.margins(x=0.0)
+        quiet(axis)
     axes[0][1].legend(frameon=False, fontsize=9, loc="best")
     figure.suptitle(f"{title}\n(bold: mean; thin: each seed; shaded: 95% interval)", fontsize=10)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
-    figure.savefig(out.with_suffix(".svg"))
-    return out
+    return save(figure, out)
