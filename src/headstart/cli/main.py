@@ -18,6 +18,7 @@ VERBS = {
     "pretrain": "Train an algorithm on data that does not grow",
     "finetune": "Adapt an artifact to a task: online in an environment, on data, or both",
     "evaluate": "Play episodes with an artifact's policy",
+    "diagnose": "Look at what an artifact's values and actions are worth",
     "data": "Inspect, convert and collect data",
     "list": "Name what there is: algorithms, recipes, formats, controllers, environments",
 }

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from headstart.envs.lanes import Lanes, play
+from headstart.data.columns import map_arrays
+from headstart.envs.lanes import Actor, Lanes, play
 from headstart.errors import UsageError
 
 
@@ -62,27 +63,33 @@ def evaluate(
     if len(env) % members:
         raise UsageError(f"{env.name}: {len(env)} lanes cannot be shared evenly by {members} members")
     width = len(env) // members
-
-    def actor(opened: Lanes) -> np.ndarray:
-        observations = opened.observations
-        if isinstance(observations, dict):
-            observations = {name: part.reshape(members, width, *part.shape[1:]) for name, part in observations.items()}
-        else:
-            observations = observations.reshape(members, width, *observations.shape[1:])
-        actions = np.asarray(act(observations))
-        if actions.shape != (members, width, *opened.action_space.shape):
-            raise UsageError(
-                f"{opened.name}: the policy's actions have shape {actions.shape}, "
-                f"expected {(members, width, *opened.action_space.shape)}"
-            )
-        return actions.reshape(members * width, *actions.shape[2:])
-
     queues = [iter(range(seed, seed + episodes)) for _ in range(members)]
     results: list[list[Episode]] = [[] for _ in range(members)]
-    for played in play(env, actor, queues):
+    for played in play(env, side_by_side(act, members), queues):
         episode = Episode(played.seed, float(sum(played.rewards)), len(played.rewards), played.success)
         results[played.lane // width].append(episode)
     return [sorted(result, key=lambda episode: episode.seed) for result in results]
+
+
+def side_by_side(act: Callable[[Any], np.ndarray], members: int) -> Actor:
+    """An actor for lanes that `members` policies share evenly, neighbouring lanes for each.
+
+    act: observations with leading axes (members, lanes of each) -> environment actions with the same leading axes.
+    """
+
+    def actor(lanes: Lanes) -> np.ndarray:
+        width = len(lanes) // members
+        actions = np.asarray(
+            act(map_arrays(lambda part: part.reshape(members, width, *part.shape[1:]), lanes.observations))
+        )
+        if actions.shape != (members, width, *lanes.action_space.shape):
+            raise UsageError(
+                f"{lanes.name}: the policy's actions have shape {actions.shape}, "
+                f"expected {(members, width, *lanes.action_space.shape)}"
+            )
+        return actions.reshape(members * width, *actions.shape[2:])
+
+    return actor
 
 
 def interval(

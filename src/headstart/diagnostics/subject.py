@@ -1,0 +1,288 @@
+"""What is diagnosed: an artifact beside data and, where there is one, an environment."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from headstart import nets
+from headstart.artifact import Artifact
+from headstart.data import transform
+from headstart.data.columns import map_arrays
+from headstart.data.dataset import Dataset
+from headstart.data.normalize import Normalizer
+from headstart.data.returns import pessimistic_tail, returns_to_go
+from headstart.diagnostics import rollouts
+from headstart.diagnostics.findings import Unsupported
+from headstart.envs import factory
+from headstart.errors import DataError, UsageError
+from headstart.train import acting
+
+BLOCK = 1024
+"""States that a compiled program looks at at once; one shape serves every number of them."""
+
+DRAWS = 8
+"""Sampled actions of a state whose values are averaged, where the policy is sampled."""
+
+
+class Subject:
+    """All that diagnostics look at, computed when first asked for. S members, n states of the data.
+
+    data: rewards as the artifact's settings transform them. env: a string, or None. online: data collected while the
+    artifact was finetuned, or None. run: the folder of the artifact's run, or None. states: n at most. episodes: of
+    each member in the environment. sample: the policy draws its actions instead of taking the likeliest.
+
+    Raises `UsageError` where data or environment have other observations or actions than the artifact, `DataError`
+    for data with NaN.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        data: Dataset,
+        env: str | None = None,
+        online: Dataset | None = None,
+        run: Path | None = None,
+        *,
+        states: int = 2000,
+        episodes: int = 20,
+        sample: bool = False,
+        seed: int = 0,
+    ):
+        if states < 1 or episodes < 1:
+            raise UsageError(f"expected at least one state and one episode, found {states} and {episodes}")
+        self.artifact, self.env, self.run = artifact, env, run
+        self.episodes, self.sample, self.seed = episodes, sample, seed
+        for other in [part for part in (data, online) if part is not None]:
+            other.require_finite()
+            artifact.spec.require(other.spec, "the artifact", other.provenance.source)
+        if env is not None:
+            artifact.spec.require(factory.spec(env), "the artifact", env)
+        self.data, self.online = self.rewarded(data), online
+        rng = np.random.default_rng(seed)
+        steps = data.transitions
+        self.rows = np.sort(rng.choice(steps, min(states, len(steps)), replace=False))
+        """(n,) rows of the data that are looked at."""
+        self._draw = acting.drawn_keys(seed, artifact.members)
+
+    # -- data -------------------------------------------------------------------------------------------------
+
+    def rewarded(self, data: Dataset) -> Dataset:
+        """The data with rewards as the artifact has learned from them."""
+        settings = self.artifact.settings
+        scale, shift = settings.get("reward_scale", 1.0), settings.get("reward_shift", 0.0)
+        if data.rewards is None or (scale, shift) == (1.0, 0.0):
+            return data
+        return transform.scale_rewards(data, scale, shift)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the artifact learned from exactly this data."""
+        parts = self.artifact.data if isinstance(self.artifact.data, list) else [self.artifact.data]
+        return self.data.digest in [part.get("sha256") for part in parts]
+
+    @functools.cached_property
+    def observations(self) -> Any:
+        """(n, *shape) of the data, raw."""
+        return self.observed(self.data, self.rows)
+
+    def observed(self, data: Dataset, rows: np.ndarray) -> Any:
+        return map_arrays(lambda column: np.asarray(column[rows]), data.observations)
+
+    @functools.cached_property
+    def actions(self) -> np.ndarray:
+        """(n, d) of the data, in [-1, 1]; (n,) integers."""
+        return self.taken(self.data, self.rows)
+
+    def taken(self, data: Dataset, rows: np.ndarray) -> np.ndarray:
+        """Actions at rows, as algorithms see them. Raises `Unsupported` where there are none."""
+        if data.actions is None:
+            raise Unsupported(f"{data.provenance.source} holds no actions")
+        return self.artifact.normalizer.action(np.asarray(data.actions[rows]))
+
+    def groups(self, data: Dataset, rows: np.ndarray) -> np.ndarray:
+        """The first row of every row's episode, which names it."""
+        return np.asarray(data.episode_start[rows])
+
+    # -- returns ----------------------------------------------------------------------------------------------
+
+    @property
+    def discount(self) -> float:
+        return self.artifact.algorithm.view().discount
+
+    @functools.cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest return that rewards like those of the data allow, whatever follows."""
+        lowest, highest = self._rewards
+        if self.discount >= 1.0:
+            raise Unsupported("returns without discount have no bounds")
+        return min(0.0, lowest) / (1.0 - self.discount), max(0.0, highest) / (1.0 - self.discount)
+
+    @functools.cached_property
+    def _rewards(self) -> tuple[float, float]:
+        if self.data.rewards is None:
+            raise Unsupported(f"{self.data.provenance.source} holds no rewards")
+        rewards = self.data.rewards[self.data.transitions]
+        if not rewards.any():
+            raise Unsupported("every reward in the data is 0")
+        return float(rewards.min()), float(rewards.max())
+
+    @functools.cached_property
+    def tail(self) -> float:
+        """What is assumed to follow a cut-off: the least that can."""
+        try:
+            return pessimistic_tail(self._rewards[0], self.discount)
+        except UsageError as error:
+            raise Unsupported(str(error)) from error
+
+    @functools.cached_property
+    def returns(self) -> np.ndarray:
+        """(R,) Monte-Carlo returns of the data, Cal-QL's reference: lower bounds where an episode was cut off."""
+        tail, data = self.tail, self.data
+        return returns_to_go(data.rewards, data.terminations, data.episode_start, data.episode_end, self.discount, tail)
+
+    @property
+    def reference(self) -> np.ndarray:
+        """(n,) returns from the states that are looked at."""
+        return self.returns[self.rows]
+
+    @functools.cached_property
+    def spread(self) -> float:
+        """The yardstick of differences: the range of the data's returns without its outer twentieths; where they are
+        all alike, that of the returns which the rewards allow."""
+        low, high = np.quantile(self.returns[self.data.transitions], [0.05, 0.95])
+        return float(high - low) if high > low else self.bounds[1] - self.bounds[0]
+
+    # -- policy and values ------------------------------------------------------------------------------------
+
+    def act(self, observations: Any) -> np.ndarray:
+        """Actions (S, n, d) of all members for raw observations (S, n, *shape), in [-1, 1]; (S, n) integers."""
+        self._without_context()
+
+        def act(observations):
+            keys = self._draw() if self.sample else None
+            return self.artifact.normalizer.action(self.artifact.act(observations, keys=keys))
+
+        return _in_blocks(act, observations)
+
+    def q(self, observations: Any, actions: np.ndarray) -> np.ndarray:
+        """Q-hat (S, n) of raw observations (S, n, *shape) and actions like those of `act`: what the actor maximises,
+        the minimum over the critics, or their mean where the algorithm has it so.
+
+        Raises `Unsupported` where the artifact has no critic of states and single actions.
+        """
+        critic, reduce = self.critic, getattr(self.artifact.algorithm, "actor_value", "min")
+        normalizer = self.artifact.normalizer
+        return _in_blocks(lambda *inputs: _values(critic, normalizer, *inputs, reduce=reduce), observations, actions)
+
+    @functools.cached_property
+    def critic(self) -> Any:
+        """An ensemble with a leading axis of members."""
+        self._without_context()
+        critic = self.artifact.state.nets.get("critic")
+        if critic is None:
+            raise Unsupported(f"{self.artifact.title} has no critic")
+        if getattr(self.artifact.algorithm.view(), "chunk", 1) > 1:
+            raise Unsupported(f"the critic of {self.artifact.title} values chunks of actions, not single ones")
+        if not isinstance(getattr(critic, "members", None), nets.Critic | nets.DiscreteCritic):
+            raise Unsupported(f"the critic of {self.artifact.title} is no ensemble of Q(s, a)")
+        return jax.device_put(critic)
+
+    def _without_context(self) -> None:
+        if self.artifact.spec.context is not None:
+            raise Unsupported("the model takes a context (a goal, skill or task), and none is given here")
+
+    @property
+    def discrete(self) -> bool:
+        return self.artifact.spec.action.discrete
+
+    def everyone(self, observations: Any) -> Any:
+        """The same observations (n, *shape) for all members: (S, n, *shape)."""
+        return map_arrays(lambda column: np.broadcast_to(column, (self.artifact.members, *column.shape)), observations)
+
+    def policy_values(self, observations: Any) -> np.ndarray:
+        """Q-hat (S, n) of the policy at raw observations (S, n, *shape)."""
+        draws = DRAWS if self.sample else 1
+        return np.mean([self.q(observations, self.act(observations)) for _ in range(draws)], axis=0)
+
+    @functools.cached_property
+    def values(self) -> np.ndarray:
+        """(S, n) Q-hat of the policy at the data's states."""
+        return self.policy_values(self.everyone(self.observations))
+
+    @functools.cached_property
+    def policy_actions(self) -> np.ndarray:
+        """(S, n, d) the policy's actions at the data's states; (S, n) integers."""
+        return self.act(self.everyone(self.observations))
+
+    # -- environment ------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def experience(self) -> list[rollouts.Experience]:
+        """What every member's policy lives through. Raises `Unsupported` without an environment."""
+        if self.env is None:
+            raise Unsupported("no environment is given")
+        self._without_context()
+        records = rollouts.episodes_of(self.artifact, self.env, self.episodes, self.seed, self.sample)
+        tail = self.tail if self.data.rewards is not None else 0.0
+        return [rollouts.experience(part, self.env, self.rewarded, self.discount, tail) for part in records]
+
+    def reward(self, raw: float) -> float:
+        """A reward of the environment as the artifact has learned from it."""
+        settings = self.artifact.settings
+        return settings.get("reward_scale", 1.0) * raw + settings.get("reward_shift", 0.0)
+
+    @functools.cached_property
+    def lived(self) -> list[np.ndarray]:
+        """Rows of each member's experience that are looked at: as many for every member, n together at most."""
+        count = min(*(len(past.rows) for past in self.experience), max(1, len(self.rows) // self.artifact.members))
+        if count == 0:
+            raise DataError(f"{self.env}: no step of the policy's episodes has a complete return")
+        rng = np.random.default_rng(self.seed)
+        return [np.sort(rng.choice(past.rows, count, replace=False)) for past in self.experience]
+
+    def at(self, rows: list[np.ndarray]) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Observations (S, m, *shape), actions (S, m, d) taken and real returns (S, m) at rows of the experience."""
+        pairs = list(zip(self.experience, rows, strict=True))
+        observations = [self.observed(past.data, some) for past, some in pairs]
+        if isinstance(observations[0], dict):
+            stacked = {name: np.stack([part[name] for part in observations]) for name in observations[0]}
+        else:
+            stacked = np.stack(observations)
+        actions = np.stack([self.taken(past.data, some) for past, some in pairs])
+        return stacked, actions, np.stack([past.returns[some] for past, some in pairs])
+
+
+@functools.partial(jax.jit, static_argnames="reduce")
+def _values(critics: Any, normalizer: Normalizer, observations: Any, actions: Any, reduce: str) -> jax.Array:
+    """(S, n) values of critics with a leading axis S."""
+
+    def one(critic, observation, action):
+        return action_values(critic, nets.flatten(normalizer.observation(observation)), action, reduce)
+
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(one)(critics, observations, actions)
+
+
+def action_values(critic: Any, features: jax.Array, action: jax.Array, reduce: str) -> jax.Array:
+    """(n,) the minimum or mean over an ensemble; features (n, f), actions (n, d), or (n,) integers."""
+    if isinstance(critic.members, nets.DiscreteCritic):
+        q = jax.numpy.take_along_axis(critic(features), action[None, :, None], -1)[..., 0]
+    else:
+        q = critic(features, action)
+    return q.min(0) if reduce == "min" else q.mean(0)
+
+
+def _in_blocks(function: Any, *inputs: Any) -> np.ndarray:
+    """`function` of inputs (S, n, ...), `BLOCK` states at a time, the last block filled up by repetition."""
+    count = jax.tree.leaves(inputs)[0].shape[1]
+    found = []
+    for start in range(0, count, BLOCK):
+        rows = np.minimum(np.arange(start, start + BLOCK), count - 1)
+        block = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[:, rows], inputs)
+        found.append(np.asarray(function(*block))[:, : count - start])
+    return np.concatenate(found, axis=1)
