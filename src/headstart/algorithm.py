@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
+from headstart import config
+from headstart.errors import UsageError, unknown
+
 if TYPE_CHECKING:
     from headstart.batch import Batch
-    from headstart.spec import Spec
+    from headstart.spec import ArraySpec, Spec
     from headstart.state import State
 
 Metrics = dict[str, Any]
@@ -15,11 +18,73 @@ Metrics = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
+class Goals:
+    """How the goal of a row is drawn in hindsight (Andrychowicz et al. 2017, HER; shares and laws as in OGBench).
+
+    current, future, random: shares of goals that are the row's own observation, a later one of its episode, or any of
+    the data; they sum to 1. geometric: a future goal lies Geometric(1 - discount) steps ahead, at most at the
+    episode's end; without, uniformly between the next step and the end. commanded: share of the rows collected online
+    whose goal is the one that the environment had set; the other shares then divide the rest.
+
+    Raises `UsageError` for shares outside 0 to 1 or of another sum.
+    """
+
+    current: float = 0.0
+    future: float = 1.0
+    random: float = 0.0
+    geometric: bool = False
+    commanded: float = 0.0
+
+    def __post_init__(self):
+        config.at_least(self, 0, "current", "future", "random", "commanded")
+        config.at_most(self, 1, "commanded")
+        if abs(self.current + self.future + self.random - 1.0) > 1e-6:
+            raise UsageError(
+                "the shares of current, future and random goals must sum to 1, found "
+                f"{self.current}, {self.future} and {self.random}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalPart:
+    """What of an observation a goal is: the array of that name (a plain observation has the one name ""), and of a flat
+    array these entries (none named: all)."""
+
+    array: str = ""
+    entries: tuple[int, ...] = ()
+
+    def of(self, observation: Any) -> Any:
+        """(..., *shape) goals of observations (..., *shape), for NumPy and JAX arrays."""
+        part = observation[self.array] if isinstance(observation, dict) else observation
+        return part[..., list(self.entries)] if self.entries else part
+
+    def context(self, spec: Spec) -> ArraySpec:
+        """The shape of such a goal. Raises `UsageError` where observations do not have it."""
+        parts = dict(spec.observation)
+        if self.array not in parts:
+            if not self.array:
+                raise UsageError(f"observations have names; say which is the goal (goal_array): {', '.join(parts)}")
+            raise unknown("array of observations (goal_array)", self.array, parts)
+        part = parts[self.array]
+        if not self.entries:
+            return dataclasses.replace(part, low=None, high=None)
+        if len(part.shape) != 1 or not all(0 <= entry < part.size for entry in self.entries):
+            raise UsageError(f"goals of entries {list(self.entries)} (goal_entries) do not fit {part.describe()}")
+        return dataclasses.replace(part, shape=(len(self.entries),), low=None, high=None)
+
+
+@dataclasses.dataclass(frozen=True)
 class View:
     """What the batches of an algorithm must hold.
 
     batch_size: rows. discount: gamma per step. n_step: steps summed in `reward`. actions, rewards: whether the
-    data must hold them. mc_return, next_action: whether these fields are filled.
+    data must hold them. mc_return, next_action: whether these fields are filled. chunk: actions of a row, from its own
+    on; more than 1 makes `Batch.action` a sequence and fills `Batch.valid`.
+    goals: fills `context`, `reward` and `discount` by goals drawn in hindsight, whatever rewards the data holds.
+    actor_goals: fills `actor_context` by goals of their own. subgoal_steps: fills `low_goal` and `high_target` by
+    observations so many steps ahead. goal: what of an observation a goal is.
+
+    Raises `UsageError` for what goals do not go with.
     """
 
     batch_size: int = 256
@@ -29,6 +94,20 @@ class View:
     rewards: bool = True
     mc_return: bool = False
     next_action: bool = False
+    chunk: int = 1
+    goals: Goals | None = None
+    actor_goals: Goals | None = None
+    subgoal_steps: int = 0
+    goal: GoalPart = GoalPart()
+
+    def __post_init__(self):
+        if self.goals is None:
+            return
+        if self.n_step != 1:
+            raise UsageError("goals that are drawn in hindsight need single steps (n_step 1)")
+        geometric = any(goals is not None and goals.geometric for goals in (self.goals, self.actor_goals))
+        if geometric and not 0.0 < self.discount < 1.0:
+            raise UsageError(f"geometric goals need a discount between 0 and 1, found {self.discount}")
 
 
 class Algorithm(Protocol):

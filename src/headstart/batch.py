@@ -14,14 +14,21 @@ class Batch:
     """B rows of experience; absent fields are None. Every leaf has the leading axis B.
 
     observation:      (B, *shape), or a dict of such arrays; normalised.
-    action:           (B, d) in [-1, 1], or (B,) int32 for discrete actions.
+    action:           (B, d) in [-1, 1], or (B,) int32 for discrete actions. Chunks of h actions: (B, h, d), taken at
+                      `observation` and at the steps after it; what stands beyond the episode's end never was.
+    valid:            (B, h) bool, which actions of a chunk lie inside the episode.
     reward:           (B,) n-step sum of discounted, transformed rewards.
     discount:         (B,) gamma**n * (1 - terminated): the factor of the value at `next_observation`. Losses never
                       see `done`, so a time limit cannot be mistaken for an end.
     next_observation: like observation, n steps on (fewer where the episode ends earlier).
     next_action:      like action, taken at `next_observation`; the episode's last action where it ended there.
     mc_return:        (B,) discounted return-to-go; a valid lower bound where the episode was cut off.
-    context:          (B, c) goal, skill or task.
+    context:          (B, c) goal, skill or task; where the actor has goals of its own, that of the values. With goals
+                      drawn in hindsight `reward` is -1 until the goal and 0 at it, and `discount` is 0 at the goal and
+                      at the step into it.
+    actor_context:    (B, c) the goal on which the actor learns.
+    low_goal:         like observation, a fixed number of steps on (fewer where the episode ends earlier).
+    high_target:      like observation: `low_goal`, or the actor's goal where that comes earlier in the episode.
     """
 
     observation: Any
@@ -32,6 +39,10 @@ class Batch:
     next_action: Any = None
     mc_return: Any = None
     context: Any = None
+    actor_context: Any = None
+    low_goal: Any = None
+    high_target: Any = None
+    valid: Any = None
 
     @property
     def size(self) -> int:

@@ -282,7 +282,7 @@ def test_online_there_is_one_environment():
 
 def test_nothing_is_compiled_after_the_first_rounds(data, trained, monkeypatch, caplog, tmp_path):
     """With partial rounds at the warm-up's and the run's end, logs, checkpoints and evaluations in between."""
-    programs = {"update": updates.from_batches, "act": acting.act, "draw": replay._positions}
+    programs = {"update": updates.from_batches, "act": acting.act, "draw": replay._draws}
     for program in programs.values():
         # Tests that ran before may have compiled the same.
         program.clear_cache()

@@ -51,6 +51,9 @@ class Replay:
         self.rewards = np.zeros(rows, np.float32)
         self.terminations = np.zeros(rows, bool)
         self.mc_returns = np.zeros(rows, np.float32)
+        self.successes = np.zeros(rows, bool)
+        # The goal that the environment had set, as policies see it; None where the spec has no context.
+        self.contexts = None if spec.context is None else np.zeros((rows, *spec.context.shape), spec.context.dtype)
         self._end = np.zeros(rows, np.int64)
         self._transitions = np.zeros((lanes, capacity), np.int64)
         self._head = np.zeros(lanes, np.int64)  # rows written
@@ -65,11 +68,23 @@ class Replay:
         self._start[lane] = self._head[lane]
         self._write(lane, observation)
 
-    def add(self, lane: int, action: Any, reward: float, terminated: bool, observation: Any) -> None:
-        """One step of the present episode and the observation that it led to."""
+    def add(
+        self,
+        lane: int,
+        action: Any,
+        reward: float,
+        terminated: bool,
+        observation: Any,
+        success: bool = False,
+        context: Any = None,
+    ) -> None:
+        """One step of the present episode and the observation that it led to; `context`: what it was taken for."""
         count = self._head[lane] - 1
         row = self._row(lane, count)
         self.actions[row], self.rewards[row], self.terminations[row] = action, reward, terminated
+        self.successes[row] = success
+        if self.contexts is not None:
+            self.contexts[row] = context
         self.lowest_reward = min(self.lowest_reward, float(reward))
         self._transitions[lane, self._newest[lane] % self.capacity] = count
         self._newest[lane] += 1
@@ -170,7 +185,8 @@ class Replay:
     def _columns(self) -> list[tuple[str, np.ndarray]]:
         observations = self.observations if isinstance(self.observations, dict) else {"": self.observations}
         named = [(f"observations:{name}", column) for name, column in observations.items()]
-        names = ("actions", "rewards", "terminations", "mc_returns", "_end")
+        names = ["actions", "rewards", "terminations", "successes", "mc_returns", "_end"]
+        names += ["contexts"] * (self.contexts is not None)
         return named + [(name.strip("_"), getattr(self, name)) for name in names]
 
 
@@ -211,24 +227,26 @@ def draw_batches(
     integers are drawn for so many updates, so that one compiled program serves every count.
     """
     sizes = (0 if offline is None else len(offline.rows)), (0 if online is None else len(online))
-    positions = np.asarray(_positions(key, start, np.arange(room), *(max(size, 1) for size in sizes), view.batch_size))
-    positions = positions[:, :count]
+    drawn = _draws(key, start, np.arange(room), *(max(size, 1) for size in sizes), view)
+    positions, *draws = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], drawn)
     if sizes[1] == 0:
-        offline_mask = np.ones(positions.shape[1:], bool)
+        offline_mask = np.ones(positions[0].shape, bool)
     elif sizes[0] == 0:
-        offline_mask = np.zeros(positions.shape[1:], bool)
+        offline_mask = np.zeros(positions[0].shape, bool)
     elif mixture.kind == "append":
         offline_mask = positions[2] < sizes[0]
-        positions = np.stack([positions[2], positions[2] - sizes[0], positions[2]])
+        positions = positions[2], positions[2] - sizes[0]
     else:
         offline_mask = np.broadcast_to(
-            np.arange(view.batch_size) < mixture.offline_rows(view.batch_size, progress), positions.shape[1:]
+            np.arange(view.batch_size) < mixture.offline_rows(view.batch_size, progress), positions[0].shape
         )
     parts = []
-    if offline_mask.any():
-        parts.append((offline_mask, gather(offline, offline.rows[positions[0][offline_mask]], view, normalizer)))
-    if not offline_mask.all():
-        parts.append((~offline_mask, gather(online, online.rows(positions[1][~offline_mask]), view, normalizer)))
+    # Goals of a row are drawn from where the row is from.
+    for mask, side, source in ((offline_mask, 0, offline), (~offline_mask, 1, online)):
+        if mask.any():
+            rows_at = source.rows if isinstance(source, Replay) else source.rows.__getitem__
+            mine = index.placed(jax.tree.map(lambda leaf, mask=mask: leaf[mask], draws[side]), rows_at)
+            parts.append((mask, gather(source, rows_at(positions[side][mask]), view, normalizer, mine)))
     return jax.tree.map(lambda *leaves: _merged([mask for mask, _ in parts], leaves), *[part for _, part in parts])
 
 
@@ -239,19 +257,19 @@ def _merged(masks: list[np.ndarray], leaves: tuple[np.ndarray, ...]) -> np.ndarr
     return result
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def _positions(key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, size: int) -> jax.Array:
-    """(3, len(ahead), size) int32 positions in the offline rows, in the online rows, and in both together."""
+@functools.partial(jax.jit, static_argnames="view")
+def _draws(key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, view: View) -> tuple[Any, Any, Any]:
+    """Positions in the offline rows, in the online rows, and in both together, each (len(ahead), B) int32; and draws of
+    goals among the offline and among the online rows, leaves (len(ahead), B)."""
 
     def one(step):
         draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
         online_key, pool_key = jax.random.split(jax.random.fold_in(draw_key, 1))
-        return jax.numpy.stack(
-            [
-                index.uniform(draw_key, offline, size),
-                index.uniform(online_key, online, size),
-                index.uniform(pool_key, offline + online, size),
-            ]
+        positions = (
+            index.uniform(draw_key, offline, view.batch_size),
+            index.uniform(online_key, online, view.batch_size),
+            index.uniform(pool_key, offline + online, view.batch_size),
         )
+        return positions, index.hindsight(draw_key, view, offline), index.hindsight(online_key, view, online)
 
-    return jax.vmap(one, out_axes=1)(start + ahead)
+    return jax.vmap(one)(start + ahead)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from headstart.algorithm import View
 from headstart.batch import Batch
+from headstart.data import index
 from headstart.data.dataset import Dataset
+from headstart.data.goals import relabelled
 from headstart.data.normalize import Normalizer
 from headstart.data.returns import pessimistic_tail, returns_to_go
 from headstart.errors import UsageError
@@ -32,6 +34,8 @@ class Table:
     episode_end: Any
     mc_returns: Any
     rows: Any
+    # Recorded data names no goal that was commanded; a replay buffer may.
+    contexts: ClassVar[None] = None
 
     @property
     def nbytes(self) -> int:
@@ -53,9 +57,9 @@ def table(data: Dataset, view: View) -> Table:
     """
     lacking = [name for name in ("actions", "rewards") if getattr(view, name) and getattr(data, name) is None]
     if lacking:
+        hint = "use data that has them" + ("" if "actions" in lacking else ", or an algorithm that imitates")
         raise UsageError(
-            f"{data.provenance.source} holds no {' and no '.join(lacking)}, which this algorithm learns from; "
-            "use data that has them, or an algorithm for passive data"
+            f"{data.provenance.source} holds no {' and no '.join(lacking)}, which this algorithm learns from; {hint}"
         )
     rewards = data.rewards if view.rewards else None
     mc_returns = None
@@ -75,8 +79,13 @@ def table(data: Dataset, view: View) -> Table:
     )
 
 
-def gather(table: Any, rows: Any, view: View, normalizer: Normalizer) -> Batch:
-    """The normalised batch of a table's rows (B,): the same arithmetic for NumPy and, under `jit`, for JAX arrays."""
+def gather(
+    table: Any, rows: Any, view: View, normalizer: Normalizer, draws: dict[str, index.Draw] | None = None
+) -> Batch:
+    """The normalised batch of a table's rows (B,): the same arithmetic for NumPy and, under `jit`, for JAX arrays.
+
+    draws: the goals of these rows (`index.hindsight`, `index.placed`), where the view has goals.
+    """
     remaining = table.remaining(rows)
     reward, discount, ahead = None, None, 1
     if view.rewards:
@@ -88,15 +97,30 @@ def gather(table: Any, rows: Any, view: View, normalizer: Normalizer) -> Batch:
         # a cut-off, the last action is the best guess.
         at = table.successor(rows, ahead - 1 * (remaining == ahead))
         next_action = normalizer.action(table.actions[at])
-    return Batch(
+    acted, valid = rows, None
+    if view.chunk > 1:
+        steps, valid = index.chunk(remaining, view.chunk)
+        acted = table.successor(rows[..., None], steps)
+    batch = Batch(
         observation=normalizer.observation(jax.tree.map(lambda column: column[rows], table.observations)),
-        action=normalizer.action(table.actions[rows]) if view.actions else None,
+        action=normalizer.action(table.actions[acted]) if view.actions else None,
         reward=reward,
         discount=discount,
         next_observation=normalizer.observation(jax.tree.map(lambda column: column[after], table.observations)),
         next_action=next_action,
         mc_return=table.mc_returns[rows] if view.mc_return else None,
+        valid=valid,
     )
+    if view.goals is None:
+        return batch
+    return dataclasses.replace(batch, **relabelled(table, rows, view, normalizer, draws))
+
+
+def one_batch(table: Any, view: View, normalizer: Normalizer) -> Batch:
+    """A batch of nothing but a table's first row, for the shapes and types of its fields."""
+    first = np.zeros(view.batch_size, np.int32)
+    draws = index.placed(index.hindsight(jax.random.key(0), view, 1), np.asarray)
+    return gather(table, first, view, normalizer, jax.tree.map(np.asarray, draws))
 
 
 def _n_step(table: Any, rows: Any, remaining: Any, view: View) -> tuple[Any, Any, Any]:

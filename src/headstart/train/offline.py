@@ -9,12 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from headstart.algorithm import Algorithm
 from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, draw_batches
-from headstart.data.views import Table, gather
+from headstart.data.views import Table, one_batch
 from headstart.train import updates
 from headstart.train.loop import Interruption, Pace, Progress, due, next_mark
 from headstart.train.options import OfflineOptions
@@ -45,8 +44,7 @@ def train(
     Raises `TrainingError` where a loss is not finite, `Interrupted` where a signal stopped it (after saving).
     """
     view = algorithm.view()
-    one_batch = gather(table, table.rows[np.zeros(view.batch_size, int)], view, normalizer)
-    learner = updates.learner(states, algorithm, one_batch)
+    learner = updates.learner(states, algorithm, one_batch(table, view, normalizer))
     place = _on_device if _fits(table, options.data_on) else _on_host
     advance = place(algorithm, table, normalizer, frozenset(frozen))
 

@@ -13,7 +13,7 @@ import numpy as np
 from headstart.algorithm import Algorithm
 from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, Replay, draw_batches
-from headstart.data.views import Table, gather
+from headstart.data.views import Table, one_batch
 from headstart.envs.lanes import Lanes
 from headstart.spec import Spec
 from headstart.train import acting, updates
@@ -64,8 +64,7 @@ def train(
             )
             for i, seed in enumerate(seeds)
         ]
-        one_batch = gather(players[0].replay, np.zeros(view.batch_size, int), view, normalizer)
-        learner = updates.learner(states, algorithm, one_batch)
+        learner = updates.learner(states, algorithm, one_batch(players[0].replay, view, normalizer))
         step, done, many = 0, 0, _updates_at_once(options)
         if (restored := run.restore(learner)) is not None:
             step, learner, arrays = restored

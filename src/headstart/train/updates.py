@@ -130,8 +130,10 @@ def from_table(
     view = algorithm.view()
 
     def batch_of(_, i, key):
-        rows = table.rows[index.uniform(key, table.rows.shape[0], view.batch_size)]
-        return gather(table, rows, view, normalizer)
+        count = table.rows.shape[0]
+        rows = table.rows[index.uniform(key, count, view.batch_size)]
+        draws = index.placed(index.hindsight(key, view, count), lambda positions: table.rows[positions])
+        return gather(table, rows, view, normalizer, draws)
 
     return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, None)
 
