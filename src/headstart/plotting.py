@@ -29,6 +29,12 @@ def quiet(axis: Any) -> None:
     axis.margins(x=0.0)
 
 
+def diagonal(axis: Any) -> None:
+    """The line on which both coordinates are alike, across what is drawn."""
+    low, high = (bound(*axis.get_xlim(), *axis.get_ylim()) for bound in (min, max))
+    axis.plot([low, high], [low, high], "--", color=GREY, linewidth=1.0)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write `path` (PNG) and, beside it, the same as SVG; the folder is made. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def _against_real_returns(subject: Subject, axis: Any) -> tuple[dict[str, float]
     ranks = np.mean([rank_correlation(*pair) for pair in zip(values, real, strict=True)])
     for i, seed in enumerate(subject.artifact.seeds):
         axis.scatter(real[i], values[i], s=6, alpha=0.4, color=plotting.COLOURS[i % 7], label=f"seed {seed}")
-    _diagonal(axis, "real return of the policy")
+    _finish(axis, "real return of the policy")
     numbers = {
         "real return": real.mean(),
         "Q-hat of the actions taken": values.mean(),
@@ -142,12 +142,11 @@ def _draw(axis: Any, values: np.ndarray, reference: np.ndarray, bins: Any, seeds
     for i, seed in enumerate(seeds):
         means = [values[i, inside].mean() for inside in bins]
         axis.plot(middles, means, "o-", color=plotting.COLOURS[i % 7], label=f"seed {seed}, by quantile")
-    _diagonal(axis, label)
+    _finish(axis, label)
 
 
-def _diagonal(axis: Any, label: str) -> None:
-    low, high = (bound(bound(axis.get_xlim()), bound(axis.get_ylim())) for bound in (min, max))
-    axis.plot([low, high], [low, high], "--", color=plotting.GREY, linewidth=1.0)
+def _finish(axis: Any, label: str) -> None:
+    plotting.diagonal(axis)
     axis.set_xlabel(label)
     axis.set_ylabel("Q-hat")
     axis.legend(frameon=False, fontsize=8)

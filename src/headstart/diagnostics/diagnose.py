@@ -8,12 +8,14 @@ from pathlib import Path
 from headstart.artifact import Artifact
 from headstart.data import sources
 from headstart.data.dataset import Dataset
-from headstart.diagnostics import calibration
+from headstart.diagnostics import adversarial, calibration, shift
 from headstart.diagnostics.findings import Diagnosis, Finding, Unsupported
 from headstart.diagnostics.subject import Subject
 
 DIAGNOSTICS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     (calibration.NAME, calibration.TITLE, calibration.calibration),
+    (shift.NAME, shift.TITLE, shift.shift),
+    (adversarial.NAME, adversarial.TITLE, adversarial.adversarial),
 )
 """Name, title and function of each, in the order of reports."""
 

@@ -104,6 +104,10 @@ class Subject:
             raise Unsupported(f"{data.provenance.source} holds no actions")
         return self.artifact.normalizer.action(np.asarray(data.actions[rows]))
 
+    def features(self, observations: Any) -> np.ndarray:
+        """(n, f) what networks see of raw observations (n, *shape)."""
+        return np.asarray(nets.flatten(self.artifact.normalizer.observation(observations)))
+
     def groups(self, data: Dataset, rows: np.ndarray) -> np.ndarray:
         """The first row of every row's episode, which names it."""
         return np.asarray(data.episode_start[rows])
@@ -167,7 +171,7 @@ class Subject:
             keys = self._draw() if self.sample else None
             return self.artifact.normalizer.action(self.artifact.act(observations, keys=keys))
 
-        return _in_blocks(act, observations)
+        return in_blocks(act, observations)
 
     def q(self, observations: Any, actions: np.ndarray) -> np.ndarray:
         """Q-hat (S, n) of raw observations (S, n, *shape) and actions like those of `act`: what the actor maximises,
@@ -175,9 +179,9 @@ class Subject:
 
         Raises `Unsupported` where the artifact has no critic of states and single actions.
         """
-        critic, reduce = self.critic, getattr(self.artifact.algorithm, "actor_value", "min")
+        critic, reduce = self.critic, self.reduce
         normalizer = self.artifact.normalizer
-        return _in_blocks(lambda *inputs: _values(critic, normalizer, *inputs, reduce=reduce), observations, actions)
+        return in_blocks(lambda *inputs: _values(critic, normalizer, *inputs, reduce=reduce), observations, actions)
 
     @functools.cached_property
     def critic(self) -> Any:
@@ -191,6 +195,11 @@ class Subject:
         if not isinstance(getattr(critic, "members", None), nets.Critic | nets.DiscreteCritic):
             raise Unsupported(f"the critic of {self.artifact.title} is no ensemble of Q(s, a)")
         return jax.device_put(critic)
+
+    @property
+    def reduce(self) -> str:
+        """What the actor maximises over the critics: their "min" or "mean"."""
+        return getattr(self.artifact.algorithm, "actor_value", "min")
 
     def _without_context(self) -> None:
         if self.artifact.spec.context is not None:
@@ -277,12 +286,13 @@ def action_values(critic: Any, features: jax.Array, action: jax.Array, reduce: s
     return q.min(0) if reduce == "min" else q.mean(0)
 
 
-def _in_blocks(function: Any, *inputs: Any) -> np.ndarray:
-    """`function` of inputs (S, n, ...), `BLOCK` states at a time, the last block filled up by repetition."""
+def in_blocks(function: Any, *inputs: Any) -> Any:
+    """`function` of inputs (S, n, ...), `BLOCK` states at a time, the last block filled up by repetition. Its result
+    may be one array (S, n, ...) or several."""
     count = jax.tree.leaves(inputs)[0].shape[1]
     found = []
     for start in range(0, count, BLOCK):
         rows = np.minimum(np.arange(start, start + BLOCK), count - 1)
         block = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[:, rows], inputs)
-        found.append(np.asarray(function(*block))[:, : count - start])
-    return np.concatenate(found, axis=1)
+        found.append(jax.tree.map(lambda leaf, left=count - start: np.asarray(leaf)[:, :left], function(*block)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
