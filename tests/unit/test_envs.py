@@ -184,6 +184,40 @@ def test_the_global_generator_goes_on_as_if_nothing_happened():
     np.testing.assert_array_equal(got, expected)
 
 
+# -- tasks and goals ------------------------------------------------------------------------------------------------
+
+
+def test_seeds_in_a_row_take_the_tasks_in_turn_and_goals_are_observations():
+    env = factory.make("headstart/chain?n=4&goals=1")
+    for seed in range(6):
+        observation, info = env.reset(seed=seed)
+        assert info["task"] == 1 + seed % 3
+        np.testing.assert_array_equal(info["goal"], np.eye(4)[info["task"]])
+        assert info["goal"].dtype == observation.dtype == np.float32
+    chosen = factory.make("headstart/chain?n=4&goals=1&task=2")
+    assert [chosen.reset(seed=seed)[1]["task"] for seed in range(3)] == [2, 2, 2]
+    steps = play(chosen)
+    assert all(step[:2] == (0.0, False) and step[3] is False for step in steps[:-1])
+    assert steps[-1] in [(1.0, True, False, True), (0.0, False, True, False)]
+
+
+def test_only_some_environments_set_goals():
+    assert factory.sets_goals("headstart/chain?goals=1")
+    assert not factory.sets_goals("headstart/chain")
+
+
+def test_ogbench_hands_out_its_five_goals():
+    pytest.importorskip("ogbench", reason="OGBench is not installed")
+    env = factory.make("pointmaze-medium-v0")
+    for task in range(1, 6):
+        observation, info = env.reset(seed=task - 1)
+        assert (info["task"], env.unwrapped.cur_task_id) == (task, task)
+        assert (info["goal"].shape, info["goal"].dtype) == (observation.shape, np.float32)
+        np.testing.assert_allclose(info["goal"], env.unwrapped.cur_goal_xy, rtol=1e-6)
+    alone = factory.make("pointmaze-medium-singletask-task2-v0")
+    assert "task" not in alone.reset(seed=0)[1]
+
+
 # -- errors ---------------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +231,8 @@ def test_the_global_generator_goes_on_as_if_nothing_happened():
         ("tests/Counter-v0?repeat=0", "repeat must be a whole number of at least 1, found 0"),
         ("tests/Counter-v0?steps=many", "steps must be a whole number of at least 1, found 'many'"),
         ("tests/Counter-v0?sparse=2", "sparse must be 0 or 1, found 2"),
+        ("tests/Counter-v0?task=1", "there is no choice of tasks here; leave task out"),
+        ("headstart/chain?n=4&goals=1&task=4", "task must be a whole number from 1 to 3, found 4"),
         ("tests/Counter-v0?repeat", "expected key=value after the question mark, found 'repeat'"),
         ("tests/Counter-v0?steps=2&steps=3", "steps is given twice"),
         ("Blackjack-v1", "spaces of type Tuple are not supported"),
@@ -262,7 +298,7 @@ def test_adroit_door():
 
 def test_point_maze():
     pytest.importorskip("ogbench", reason="OGBench is not installed")
-    env = factory.make("pointmaze-medium-v0?repeat=5&steps=3&sparse=1")
+    env = factory.make("pointmaze-medium-v0?task=1&repeat=5&steps=3&sparse=1")
     first, info = env.reset(seed=1)
     moved = env.step(np.ones(2, np.float32))[0]
     again, info_again = env.reset(seed=1)

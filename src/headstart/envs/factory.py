@@ -2,6 +2,8 @@
 
 Reserved keys, applied in this order:
 
+    task=I     always task I, from 1 on, of an environment that has several (OGBench's goals); without, the seed of
+               an episode chooses: seeds that follow each other take the tasks in turn
     sparse=1   reward -1 for every decision, 0 and termination at the one that solves the task
     repeat=K   one decision is the same action K times (rewards summed, or -1 a decision with sparse)
     steps=N    time limit in decisions, in place of the environment's own
@@ -23,7 +25,7 @@ import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from headstart.envs.names import import_named, parse
+from headstart.envs.names import RESERVED, import_named, parse
 from headstart.errors import UsageError, unknown
 from headstart.spec import Spec
 
@@ -50,6 +52,7 @@ def make(env: str) -> gymnasium.Env:
     sparse = arguments.pop("sparse", False)
     if sparse not in (0, 1):
         raise UsageError(f"{env}: sparse must be 0 or 1, found {sparse!r}")
+    task = arguments.pop("task", None)
     repeat = _positive(env, "repeat", arguments.pop("repeat", 1))
     steps = arguments.pop("steps", None)
     steps = None if steps is None else _positive(env, "steps", steps)
@@ -57,7 +60,7 @@ def make(env: str) -> gymnasium.Env:
     made = _base(name, arguments, own_limit=steps is None)
     try:
         with _quiet():
-            made = wrappers.PlainObservations(wrappers.OwnRandomness(made))
+            made = wrappers.PlainObservations(wrappers.Tasks(wrappers.OwnRandomness(made), task))
         if repeat > 1:
             made = wrappers.ActionRepeat(made, repeat, until_success=bool(sparse))
         if sparse:
@@ -77,6 +80,16 @@ def spec(env: str) -> Spec:
     made = make(env)
     try:
         return Spec.of_env(made)
+    finally:
+        made.close()
+
+
+@functools.cache
+def sets_goals(env: str) -> bool:
+    """Whether the environment hands out a goal when it is reset (`goal` in its info). Raises as `make`."""
+    made = make(env)
+    try:
+        return "goal" in made.reset(seed=0)[1]
     finally:
         made.close()
 
@@ -105,7 +118,10 @@ def _base(name: str, arguments: dict[str, Any], own_limit: bool) -> gymnasium.En
         raise UsageError(f"{name} needs a package that is missing ({error}); try {install}") from error
     except TypeError as error:
         if arguments and "argument" in str(error):
-            raise UsageError(f"{name} does not take the arguments {arguments}: {error}") from error
+            raise UsageError(
+                f"{name} does not take the arguments {arguments}: {error}; every environment takes "
+                f"{', '.join(RESERVED)}"
+            ) from error
         raise
     _drop_model_file(made)
     return made

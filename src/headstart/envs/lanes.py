@@ -20,7 +20,7 @@ class Lanes:
     is not stepped and shows its last observation (zeros before the first).
 
     running: (count,) bool. elapsed: (count,) decisions taken in the episode. seeds: (count,) seed of the episode.
-    infos:   the last info of every lane.
+    infos:   the last info of every lane. tasks: the number of the episode's task, None where there is no choice.
 
     Use as a context manager, or call `close`. Raises as `factory.make`.
     """
@@ -40,8 +40,10 @@ class Lanes:
         self.elapsed = np.zeros(count, int)
         self.seeds = np.zeros(count, int)
         self.infos: list[dict[str, Any]] = [{} for _ in range(count)]
+        self.tasks: list[int | None] = [None] * count
         self.action_space = self.envs[0].action_space
         self._observations = [_zeros(self.envs[0].observation_space)] * count
+        self._goals = list(self._observations)
 
     def __len__(self) -> int:
         return len(self.envs)
@@ -59,18 +61,32 @@ class Lanes:
     @property
     def observations(self) -> Any:
         """(count, *shape), or a dict of such arrays; a copy."""
-        first = self._observations[0]
-        if isinstance(first, dict):
-            return {name: np.stack([observation[name] for observation in self._observations]) for name in first}
-        return np.stack(self._observations)
+        return _stacked(self._observations)
+
+    @property
+    def goals(self) -> Any:
+        """The goals that the environments set for the present episodes, like `observations`; a copy.
+
+        Raises `UsageError` where they set none.
+        """
+        for lane in range(len(self)):
+            self.goal(lane)
+        return _stacked(self._goals)
 
     def observation(self, lane: int) -> Any:
         """The present observation of one lane; never written to again."""
         return self._observations[lane]
 
+    def goal(self, lane: int) -> Any:
+        """The goal of one lane's episode, like an observation. Raises `UsageError` where the environment sets none."""
+        if self._goals[lane] is None:
+            raise UsageError(f"{self.name} sets no goal for its episodes (no 'goal' in the info of its reset)")
+        return self._goals[lane]
+
     def reset(self, lane: int, seed: int) -> None:
         """Start an episode that `seed` decides."""
-        self._observations[lane], self.infos[lane] = self.envs[lane].reset(seed=int(seed))
+        self._observations[lane], info = self.envs[lane].reset(seed=int(seed))
+        self.infos[lane], self._goals[lane], self.tasks[lane] = info, info.get("goal"), info.get("task")
         self.running[lane], self.elapsed[lane], self.seeds[lane] = True, 0, seed
 
     def step(self, actions: np.ndarray) -> list[tuple[int, float, bool, bool | None]]:
@@ -101,6 +117,7 @@ class Played:
     """A finished episode of T steps.
 
     success: whether any of its steps solved the task; None where the environment never says.
+    task:    its number, None where the environment has no choice of them.
     record:  the episode for `Dataset.from_episodes`, None unless asked for.
     """
 
@@ -108,6 +125,7 @@ class Played:
     seed: int
     rewards: list[float]
     success: bool | None
+    task: int | None
     record: dict[str, Any] | None
 
 
@@ -135,7 +153,7 @@ def play(lanes: Lanes, act: Actor, queues: Sequence[Iterator[int]], record: bool
             episode = open_episodes[lane]
             episode.add(actions[lane], lanes.observation(lane), reward, success)
             if not lanes.running[lane]:
-                yield episode.finish(lane, int(lanes.seeds[lane]), terminated)
+                yield episode.finish(lane, lanes, terminated)
                 del open_episodes[lane]
                 start(lane)
 
@@ -154,24 +172,28 @@ class _Recorder:
             self.actions.append(np.array(action))
             self.observations.append(observation)
 
-    def finish(self, lane: int, seed: int, terminated: bool) -> Played:
+    def finish(self, lane: int, lanes: Lanes, terminated: bool) -> Played:
         said = [success for success in self.successes if success is not None]
         record = None
         if self.keep:
-            first = self.observations[0]
-            if isinstance(first, dict):
-                observations = {name: np.stack([part[name] for part in self.observations]) for name in first}
-            else:
-                observations = np.stack(self.observations)
             record = {
-                "observations": observations,
+                "observations": _stacked(self.observations),
                 "actions": np.stack(self.actions),
                 "rewards": np.asarray(self.rewards, np.float32),
                 "terminated": terminated,
             }
             if said:
                 record["successes"] = np.array([bool(success) for success in self.successes])
-        return Played(lane, seed, self.rewards, any(said) if said else None, record)
+        seed, task = int(lanes.seeds[lane]), lanes.tasks[lane]
+        return Played(lane, seed, self.rewards, any(said) if said else None, task, record)
+
+
+def _stacked(observations: list[Any]) -> Any:
+    """Observations one after the other: (n, *shape), or a dict of such arrays."""
+    first = observations[0]
+    if isinstance(first, dict):
+        return {name: np.stack([observation[name] for observation in observations]) for name in first}
+    return np.stack(observations)
 
 
 def _zeros(space: Any) -> Any:

@@ -8,11 +8,14 @@ import json
 import os
 import sys
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
 from headstart.errors import UsageError, unknown
+
+RESERVED = ("task", "sparse", "repeat", "steps")
+"""Keys that every environment takes (`factory.make`)."""
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -37,8 +40,11 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
-def accept(function: Callable, arguments: Mapping[str, Any], kind: str) -> None:
-    """Raise `UsageError` (with a "did you mean") for arguments that `function` does not take by name."""
+def accept(function: Callable, arguments: Mapping[str, Any], kind: str, others: Iterable[str] = ()) -> None:
+    """Raise `UsageError` (with a "did you mean") for arguments that `function` does not take by name.
+
+    others: names that may stand beside them, taken elsewhere.
+    """
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind == p.VAR_KEYWORD for p in parameters):
         return
@@ -47,7 +53,7 @@ def accept(function: Callable, arguments: Mapping[str, Any], kind: str) -> None:
         if not known:
             raise UsageError(f"{kind} takes no arguments, found {key!r}")
         if key not in known:
-            raise unknown(f"argument of {kind}", key, known)
+            raise unknown(f"argument of {kind}", key, [*known, *others])
 
 
 def import_named(module: str, wanted: str) -> ModuleType:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.envs.names import accept
+from headstart.envs.names import RESERVED, accept
 from headstart.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class TabularMDP:
             raise UsageError("start must be probabilities that sum to 1, with none on terminal states")
         if not 0.0 <= self.discount < 1.0:
             raise UsageError(f"the discount must be in [0, 1), found {self.discount}")
+
+    @property
+    def endless(self) -> TabularMDP:
+        """The same without terminal states; what led out of them before counts."""
+        return dataclasses.replace(self, terminal=np.zeros(self.states, bool))
 
     @property
     def states(self) -> int:
@@ -211,7 +216,7 @@ def names() -> list[str]:
 
 
 def make(name: str, arguments: dict[str, Any], limit: bool = True) -> gymnasium.Env:
-    """The environment "headstart/NAME" with arguments of its problem and `continuous`.
+    """The environment "headstart/NAME" with arguments of its problem, `continuous` and `goals`.
 
     limit: whether an episode is cut off after `LIMIT` steps. Raises `UsageError` for unknown names and arguments.
     """
@@ -220,23 +225,27 @@ def make(name: str, arguments: dict[str, Any], limit: bool = True) -> gymnasium.
     problem = PROBLEMS[name.removeprefix(NAMESPACE)]
     arguments = dict(arguments)
     continuous = bool(arguments.pop("continuous", False))
-    accept(problem, arguments, name)
+    goals = bool(arguments.pop("goals", False))
+    accept(problem, arguments, name, others=("continuous", "goals", *RESERVED))
     try:
         made = problem(**arguments)
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise UsageError(f"{name}: {given} does not describe a problem ({error})") from error
-    return as_env(made, continuous, LIMIT if limit else None)
+    return as_env(made, continuous, LIMIT if limit else None, goals)
 
 
-def as_env(mdp: TabularMDP, continuous: bool = False, horizon: int | None = LIMIT) -> gymnasium.Env:
+def as_env(
+    mdp: TabularMDP, continuous: bool = False, horizon: int | None = LIMIT, goals: bool = False
+) -> gymnasium.Env:
     """The problem as an environment: one-hot observations, `Discrete` actions or `Box` of one number in [-1, 1].
 
-    horizon: steps after which an episode is cut off; None for never.
+    horizon: steps after which an episode is cut off; None for never. goals: reaching a state is the task, in place of
+    the problem's rewards and ends; each state in which no episode starts is one task.
     """
     from gymnasium.wrappers import TimeLimit
 
-    from headstart.envs.tabular_env import TabularEnv
+    from headstart.envs.tabular_env import TabularEnv, TabularGoalEnv
 
-    env = TabularEnv(mdp, continuous)
+    env = TabularGoalEnv(mdp, continuous) if goals else TabularEnv(mdp, continuous)
     return env if horizon is None else TimeLimit(env, horizon)

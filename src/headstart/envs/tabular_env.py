@@ -37,3 +37,28 @@ class TabularEnv(gymnasium.Env):
         terminated = bool(self.mdp.terminal[self.state])
         info = {"success": terminated} if self.mdp.terminal.any() else {}
         return self.mdp.one_hot(self.state), reward, terminated, False, info
+
+
+class TabularGoalEnv(TabularEnv):
+    """Steps through `mdp`, whose rewards and terminal states do not count, until a goal is entered.
+
+    There is a task for every state in which no episode starts, as OGBench's environments have theirs: reset takes
+    `options={"task_id": i}` (from 1 on; otherwise one is drawn) and gives `goal`, an observation, in its info. Reward 1
+    and termination at the goal, 0 before it. info: `success`.
+    """
+
+    def __init__(self, mdp: TabularMDP, continuous: bool = False):
+        super().__init__(mdp.endless, continuous)
+        self._goals = np.flatnonzero(mdp.start == 0.0)
+        self.num_tasks = len(self._goals)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        observation, _ = super().reset(seed=seed)
+        task = (options or {}).get("task_id") or int(self.np_random.integers(self.num_tasks)) + 1
+        self.goal = int(self._goals[task - 1])
+        return observation, {"goal": self.mdp.one_hot(self.goal)}
+
+    def step(self, action):
+        observation, *_ = super().step(action)
+        reached = self.state == self.goal
+        return observation, float(reached), reached, False, {"success": reached}

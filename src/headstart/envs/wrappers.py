@@ -46,8 +46,38 @@ class OwnRandomness(gymnasium.Wrapper):
             return self.env.step(action)
 
 
+class Tasks(gymnasium.Wrapper):
+    """One task of an environment that has several, as OGBench's with their goals: always the same, or the seed of an
+    episode chooses, so that seeds that follow each other take the tasks in turn. Others stay as they are.
+
+    info of reset: `task`, its number from 1 on. Raises `UsageError` for a task that is not there.
+    """
+
+    def __init__(self, env: gymnasium.Env, task: int | None = None):
+        super().__init__(env)
+        base = self.unwrapped
+        # OGBench's environments for a single task, and those that collect data, take no choice.
+        fixed = getattr(base, "_reward_task_id", None) is not None or getattr(base, "_mode", "task") != "task"
+        self._count = 0 if fixed else getattr(base, "num_tasks", 0)
+        self._task = task
+        if task is not None and not self._count:
+            raise UsageError("there is no choice of tasks here; leave task out")
+        if task is not None and not (type(task) is int and 1 <= task <= self._count):
+            raise UsageError(f"task must be a whole number from 1 to {self._count}, found {task!r}")
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        options = options or {}
+        task = options.get("task_id", self._task)
+        if task is None and seed is not None and self._count:
+            task = 1 + seed % self._count
+        if task is None:
+            return self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options | {"task_id": task})
+        return observation, info | {"task": task}
+
+
 class PlainObservations(gymnasium.ObservationWrapper):
-    """Observations as networks take them: float32 (bytes stay bytes), discrete ones as one-hot vectors.
+    """Observations as networks take them: float32 (bytes stay bytes), discrete ones as one-hot vectors; so are goals.
 
     Serves Box, Discrete and Dict of these; other spaces stay as they are.
     """
@@ -59,6 +89,12 @@ class PlainObservations(gymnasium.ObservationWrapper):
 
     def observation(self, observation):
         return _plain(self._space, observation)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        observation, info = super().reset(seed=seed, options=options)
+        if "goal" in info:
+            info = info | {"goal": _plain(self._space, info["goal"])}
+        return observation, info
 
 
 def _plain_space(space: spaces.Space) -> spaces.Space:
