@@ -129,4 +129,6 @@ class Algorithm(Protocol):
         """A pytree that is called as `policy(observation, key=None, context=None) -> action`.
 
         observation has a leading batch axis; actions are in [-1, 1], or int32. key None: the most likely action.
+        Where it decides on chunks of h actions, a call gives the first of them and `policy.chunk`, called alike, gives
+        all, (B, h, d), to be executed one after the other before it is asked again.
         """

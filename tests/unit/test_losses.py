@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from headstart.losses import conservative, policy, value
+from headstart.losses import conservative, flow, policy, value
 from headstart.nets import distributions
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -108,6 +108,36 @@ def test_behaviour_distance_sums_over_dimensions():
 def test_arrays_that_would_broadcast_silently_are_refused(loss):
     with pytest.raises(ValueError, match=r"losses take arrays of one rank, found ranks \[.*1.*2.*\]|\[.*2.*1.*\]"):
         loss(jnp.zeros(3), jnp.zeros((3, 1)))
+
+
+def test_normalised_q_has_mean_size_one_at_any_scale():
+    q = floats([3.0, -1.0, 2.0])
+    close(policy.normalised(q), [1.5, -0.5, 1.0])
+    close(policy.normalised(1000.0 * q), policy.normalised(q))
+    # The scale is a constant to the gradient.
+    close(jax.jacobian(policy.normalised)(q), np.eye(3) / 2.0)
+    assert np.isfinite(policy.normalised(floats([0.0, 0.0]))).all()
+
+
+# -- flows ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flow_is_matched_to_the_velocity_of_straight_lines():
+    noise, action, time = RNG.normal(size=(4, 2)), RNG.uniform(-1, 1, (4, 2)), RNG.uniform(size=(4, 1))
+    points = flow.between(*map(floats, (noise, action, time)))
+    close(points, [(1 - t) * n + t * a for n, a, t in zip(noise, action, time, strict=True)])
+    # The velocity is the derivative of the point along time, by finite differences.
+    later = flow.between(*map(floats, (noise, action, time + 0.5)))
+    velocity = RNG.normal(size=(4, 2))
+    close(flow.matching(*map(floats, (velocity, noise, action))), (velocity - np.asarray(later - points) / 0.5) ** 2)
+
+
+def test_distillation_moves_the_student_only():
+    student, teacher = floats([[0.5, -2.0]]), floats([[1.0, -1.0]])
+    close(flow.distillation(student, teacher), [[0.25, 1.0]])
+    by_student, by_teacher = jax.grad(lambda *pair: flow.distillation(*pair).sum(), argnums=(0, 1))(student, teacher)
+    close(by_student, [[-1.0, -2.0]])
+    assert (by_teacher == 0).all()
 
 
 # -- the conservative term --------------------------------------------------------------------------------------------

@@ -134,6 +134,12 @@ def test_a_ring_holds_what_lists_hold(history):
         np.testing.assert_allclose(batch.discount[j], discount, rtol=1e-6)
         np.testing.assert_allclose(batch.mc_return[j], total, rtol=1e-5, atol=1e-5)
 
+    chunks = gather(replay, rows, View(chunk=3), Normalizer())
+    for j, steps in enumerate(ahead):
+        expected = [steps[min(k, len(steps) - 1)][0] for k in range(3)]
+        np.testing.assert_array_equal(chunks.action[j], expected)
+        np.testing.assert_array_equal(chunks.valid[j], np.arange(3) < len(steps))
+
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(histories(), st.integers(0, 60))

@@ -67,6 +67,24 @@ def test_batches_are_those_of_a_loop(episodes, n_step, discount):
     assert batch.context is None
 
 
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(2, 4))
+def test_chunks_are_the_actions_that_follow_inside_the_episode(lengths, chunk):
+    episodes = make_episodes(lengths, [True] * len(lengths))
+    view = View(chunk=chunk)
+    steps = table(Dataset.from_episodes(episodes), view)
+    batch = gather(steps, steps.rows, view, PLAIN)
+    row = 0
+    for episode, length in zip(episodes, lengths, strict=True):
+        for start in range(length):
+            inside = min(chunk, length - start)
+            np.testing.assert_array_equal(batch.valid[row], np.arange(chunk) < inside)
+            np.testing.assert_array_equal(batch.action[row, :inside], episode["actions"][start : start + inside])
+            # Beyond the end the last action stands in.
+            assert (batch.action[row, inside:] == episode["actions"][-1]).all()
+            row += 1
+    assert batch.action.shape == (row, chunk, *episodes[0]["actions"].shape[1:])
+
+
 def test_a_time_limit_bootstraps_and_an_end_does_not():
     episodes = make_episodes((2, 2), (True, False))
     view = View(discount=0.9, n_step=3)
@@ -81,7 +99,7 @@ def test_a_time_limit_bootstraps_and_an_end_does_not():
 @pytest.mark.parametrize("actions", ["box", "discrete"])
 def test_host_and_device_agree_bit_for_bit(kind, actions):
     data = Dataset.from_episodes(make_episodes((7, 3, 9, 1), (True, False, False, True), kind, actions))
-    view = View(discount=0.97, n_step=3, mc_return=True, next_action=True)
+    view = View(discount=0.97, n_step=3, mc_return=True, next_action=True, chunk=4)
     normalizer = Normalizer.of(data.spec, data)
     host = table(data, view)
     rows = np.random.default_rng(0).choice(host.rows, 64)
@@ -89,7 +107,7 @@ def test_host_and_device_agree_bit_for_bit(kind, actions):
     on_device = jax.jit(lambda *args: gather(*args[:2], view, args[2]))(device, rows, normalizer)
     on_host = gather(host, rows, view, normalizer)
     assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(on_host))
-    assert all(leaf.dtype in (np.float32, np.int32, np.uint8) for leaf in jax.tree.leaves(on_host))
+    assert all(leaf.dtype in (np.float32, np.int32, np.uint8, bool) for leaf in jax.tree.leaves(on_host))
     assert_same(on_device, on_host)
 
 

@@ -19,9 +19,12 @@ def fresh_state(components: dict, optimizers: dict, targets: tuple[str, ...]):
     )
 
 
-def bellman_error(q, td_target):
-    """() mean squared error of critics (E, B) against one target (B,), summed over the ensemble."""
-    return losses.value.squared(q, jnp.broadcast_to(td_target, q.shape)).mean(1).sum()
+def bellman_error(q, td_target, weight=1.0):
+    """() mean squared error of critics (E, B) against one target (B,), summed over the ensemble.
+
+    weight: (B,) of each row.
+    """
+    return (weight * losses.value.squared(q, jnp.broadcast_to(td_target, q.shape))).mean(1).sum()
 
 
 def step_all(optimizers: dict, grads: dict, old) -> tuple[dict, dict]:

@@ -12,6 +12,7 @@ from headstart.data.dataset import Dataset, Provenance
 from headstart.envs import factory
 from headstart.envs.controllers import Scripted
 from headstart.envs.lanes import Lanes, play
+from headstart.envs.open_loop import OpenLoop
 from headstart.errors import DataError, UsageError
 
 
@@ -29,7 +30,8 @@ def collect(
 ) -> list[dict[str, Any]]:
     """Episodes for `Dataset.from_episodes`, in order of their seeds, which are `seed`, `seed + 1`, ...
 
-    act:    observations (lanes, *shape) -> raw environment actions (lanes, *shape), or a `Scripted` controller.
+    act:    observations (lanes, *shape) -> raw environment actions (lanes, *shape) or chunks of h actions
+            (lanes, h, *shape), which are executed before it is asked again; or a `Scripted` controller.
     noise:  standard deviation of Gaussian noise added to actions, in units of half the range between their bounds;
             for discrete actions the probability of a uniformly random one. Actions are kept as executed: after
             noise and clipping to the bounds.
@@ -55,7 +57,7 @@ def collect(
                 yield seed + i
 
     with Lanes(env, min(lanes, episodes)) as opened:
-        actor = act if isinstance(act, Scripted) else lambda opened: np.asarray(act(opened.observations))
+        actor = act if isinstance(act, Scripted) else OpenLoop(lambda opened: act(opened.observations))
         actor = _Executed(actor, opened, noise)
         played = 0
         for episode in play(opened, actor, [queue()], record=True):

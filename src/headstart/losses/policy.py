@@ -30,3 +30,11 @@ def behaviour_distance(action: jax.Array, data_action: jax.Array) -> jax.Array:
     """(B,) squared distance of actions, summed over dimensions (TD3+BC, ReBRAC)."""
     same_rank(action, data_action)
     return jnp.square(action - data_action).sum(-1)
+
+
+def normalised(q: jax.Array) -> jax.Array:
+    """Q / mean |Q| (B,): a term that stands beside it weighs the same at any scale of rewards (TD3+BC, FQL).
+
+    The mean is over the batch and takes no gradient.
+    """
+    return q / jax.lax.stop_gradient(jnp.maximum(jnp.abs(q).mean(), 1e-6))

@@ -2,8 +2,10 @@
 
 from headstart.nets.distributions import tanh_normal_log_prob, tanh_normal_sample
 from headstart.nets.encoders import flatten
+from headstart.nets.flow import BestOfActor, FlowActor, OneStepActor
 from headstart.nets.heads import (
     CategoricalActor,
+    ChunkPolicy,
     Critic,
     DeterministicActor,
     DiscreteCritic,
@@ -21,15 +23,19 @@ from headstart.nets.layers import MLP, LayerNorm, Linear
 
 __all__ = [
     "MLP",
+    "BestOfActor",
     "CategoricalActor",
+    "ChunkPolicy",
     "Critic",
     "DeterministicActor",
     "DiscreteCritic",
     "Ensemble",
+    "FlowActor",
     "GaussianActor",
     "GreedyActor",
     "LayerNorm",
     "Linear",
+    "OneStepActor",
     "Policy",
     "Scalar",
     "TanhGaussianActor",

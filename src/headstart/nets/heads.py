@@ -130,11 +130,12 @@ class GreedyActor(eqx.Module):
 
 
 class Critic(eqx.Module):
-    """Q(s, a) of continuous actions: features (..., f) and actions (..., d) to (...,)."""
+    """Q(s, a) of continuous actions: features (..., f) and actions (..., d) to (...,); leading axes broadcast."""
 
     trunk: MLP
 
     def __call__(self, features: jax.Array, action: jax.Array) -> jax.Array:
+        features = jnp.broadcast_to(features, (*action.shape[:-1], features.shape[-1]))
         return self.trunk(jnp.concatenate([features, action], axis=-1))[..., 0]
 
 
@@ -172,8 +173,14 @@ class Ensemble(eqx.Module):
 
     def __call__(self, *inputs: jax.Array) -> jax.Array:
         # One product a member: on CPUs batched products are slower than separate ones.
-        outputs = [jax.tree.map(lambda leaf, i=i: leaf[i], self.members)(*inputs) for i in range(self.size)]
-        return jnp.stack(outputs)
+        return jnp.stack([self._member(i)(*inputs) for i in range(self.size)])
+
+    def each(self, features: jax.Array, own: jax.Array) -> jax.Array:
+        """Like a call with (features, own[i]) for member i; own: (E, ...)."""
+        return jnp.stack([self._member(i)(features, own[i]) for i in range(self.size)])
+
+    def _member(self, index: int) -> eqx.Module:
+        return jax.tree.map(lambda leaf: leaf[index], self.members)
 
     def subset(self, indices: jax.Array) -> Ensemble:
         """The members at `indices` (M,)."""
@@ -200,6 +207,24 @@ class Policy(eqx.Module):
     def __call__(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
         features = flatten(observation, context)
         return self.actor.mode(features) if key is None else self.actor.sample(features, key)
+
+
+class ChunkPolicy(eqx.Module):
+    """A policy that decides on `length` actions at once; its actor gives them side by side, (B, length * d).
+
+    `chunk` gives them all, to be executed one after the other before it is asked again. A call gives the first of them.
+    """
+
+    actor: eqx.Module
+    length: int = eqx.field(static=True)
+
+    def __call__(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
+        return self.chunk(observation, key, context)[:, 0]
+
+    def chunk(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
+        """(B, length, d)."""
+        actions = Policy(self.actor)(observation, key, context)
+        return actions.reshape(len(actions), self.length, -1)
 
 
 def tanh_gaussian_actor(
