@@ -18,7 +18,9 @@ def adam(learning_rate: float, decay_steps: int = 0) -> optax.GradientTransforma
 
 
 def step(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
-    """One optimiser step: (new params, new optimiser state)."""
+    """One optimiser step: (new params, new optimiser state). Without an optimiser state (None) all stays as it is."""
+    if opt_state is None:
+        return params, None
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 

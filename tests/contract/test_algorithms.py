@@ -14,6 +14,7 @@ from problems import CHOICES, CONTINUOUS, DIMENSIONS, DISCRETE, FEATURES, ROWS, 
 from headstart.algos import registry
 from headstart.errors import UsageError
 from headstart.spec import ArraySpec, Spec
+from headstart.train import updates
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -134,6 +135,26 @@ def test_seeds_side_by_side_equal_separate_seeds(name):
         pairs = zip(jax.tree.leaves(together), jax.tree.leaves(separate[i]), strict=True)
         for both, alone in pairs:
             np.testing.assert_allclose(both[i], alone, rtol=2e-4, atol=2e-5)
+
+
+def test_frozen_components_are_constants(run):
+    """Whatever their optimisers hold, nothing of it shows: not in them, and not in an actor that looks at them."""
+    state = run.states[0]
+    frozen = state.opt_state.keys() - {"actor"}
+    pushed = dict(state.opt_state)
+    for name in frozen:
+        pushed[name] = jax.tree.map(lambda leaf: leaf + 1, pushed[name])
+    step = jax.jit(updates.freeze(run.algorithm.update, frozen))
+    for _ in range(getattr(run.algorithm, "actor_every", 1)):
+        after, metrics = step(state, run.batch, jax.random.key(0))
+        other, other_metrics = step(dataclasses.replace(state, opt_state=pushed), run.batch, jax.random.key(0))
+        assert same((after.nets, after.targets, metrics), (other.nets, other.targets, other_metrics))
+        for name in frozen:
+            assert same(after.nets[name], state.nets[name])
+            assert same(after.opt_state[name], state.opt_state[name])
+            assert name not in state.targets or same(after.targets[name], state.targets[name])
+        state = after
+    assert "actor" not in state.nets or not same(state.nets["actor"], run.states[0].nets["actor"])
 
 
 def test_every_trained_component_moves(run):
@@ -289,6 +310,15 @@ def test_unknown_choices_and_silent_combinations_are_refused():
             kind(dropout=0.1, policy_kind="tanh_gaussian")
     # Lists and whole numbers take their plain form, so that equal settings are equal keys of the compiler's cache.
     assert hash(cql(actor_widths=[64, 64], weight=1)) == hash(cql(actor_widths=(64, 64), weight=1.0))
+
+
+def test_presets_answer_unknown_fields():
+    with pytest.raises(UsageError, match="unknown field of CQL 'wieght'; did you mean 'weight'?"):
+        registry.CalQL(wieght=1.0)
+    with pytest.raises(UsageError, match="unknown field of TD3BC 'q_wieght'"):
+        registry.ReBRAC(q_wieght=1.0)
+    with pytest.raises(UsageError, match="CQL.weight: expected at least 0, found -1"):
+        registry.CalQL(weight=-1.0)
 
 
 def test_an_unknown_algorithm_is_refused():

@@ -17,13 +17,14 @@ SHARES = ("discount", "dropout", "epsilon", "expectile", "tau")
 def sound_fields(algorithm: Any) -> None:
     """For `__post_init__`: `config.settle`, and the ranges of the fields whose names algorithms share.
 
-    Raises `UsageError` for sizes below 1, shares outside 0 to 1, negative numbers of steps or learning rates, and
-    a temperature that starts below 1e-6.
+    Raises `UsageError` for sizes below 1, shares outside 0 to 1, negative numbers of steps or samples, learning
+    rates or weights, and a temperature that starts below 1e-6.
     """
     config.settle(algorithm)
     fields = [field.name for field in dataclasses.fields(algorithm)]
     config.at_least(algorithm, 1, *(name for name in fields if name in SIZES))
-    config.at_least(algorithm, 0, *(name for name in fields if name in SHARES or name.endswith(("_lr", "_steps"))))
+    positive = ("_lr", "_steps", "_samples", "weight")
+    config.at_least(algorithm, 0, *(name for name in fields if name in SHARES or name.endswith(positive)))
     # Its logarithm is what is learned.
     config.at_least(algorithm, 1e-6, *(name for name in fields if name == "initial_temperature"))
     config.at_most(algorithm, 1, *(name for name in fields if name in SHARES))

@@ -67,12 +67,15 @@ def means(learner: Learner) -> list[dict[str, float]]:
 
 
 def freeze(update: Callable, components: Collection[str]) -> Callable:
-    """An update that leaves the named components, their targets and their optimisers as they were."""
+    """An update to which the named components are constants: they, their targets and their optimisers stay as they
+    were, and what follows in the same update (an actor that looks at the critic just stepped) sees them so."""
     if not components:
         return update
 
     def frozen(state, batch, key):
-        new, metrics = update(state, batch, key)
+        # Without an optimiser state they stand still inside the update as well (`optim.step`).
+        trained = {name: None if name in components else value for name, value in state.opt_state.items()}
+        new, metrics = update(dataclasses.replace(state, opt_state=trained), batch, key)
         kept = {
             part: {
                 name: getattr(state, part)[name] if name in components else value
