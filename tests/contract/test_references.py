@@ -71,7 +71,8 @@ def mlp(net, x):
         if net.norms:
             x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
             x = x * net.norms[i].scale + net.norms[i].offset
-        x = np.maximum(x, 0.0)
+        x = x if net.norm_last else activate(x)
+        x = activate(x) if net.norm_last else x
     return x @ net.output.weight + net.output.bias
 
 

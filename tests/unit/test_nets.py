@@ -52,6 +52,15 @@ def test_glorot_and_torch_weights_fill_their_bounds():
     assert (glorot.bias == 0).all()
 
 
+def test_edac_starts_with_biases_of_a_tenth_and_small_outputs():
+    mlp = nets.MLP(40, (30, 25), 20, KEY, init="edac", output_gain=3e-3)
+    for layer, bound in zip(mlp.hidden, (1.0 / np.sqrt(40), 1.0 / np.sqrt(30)), strict=True):
+        assert stats.kstest(np.ravel(layer.weight), stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.01
+        np.testing.assert_allclose(layer.bias, 0.1)
+    for values in (mlp.output.weight, mlp.output.bias):
+        assert stats.kstest(np.ravel(values), stats.uniform(-3e-3, 6e-3).cdf).pvalue > 0.01
+
+
 def test_orthogonal_matrices_are_uniform():
     """Of uniformly distributed 2 x 2 orthogonal matrices half are rotations, and every angle is as likely."""
     drawn = jax.vmap(orthogonal)(jax.random.normal(KEY, (2000, 2, 2)))
@@ -80,16 +89,20 @@ def test_layer_norm_is_numpys():
     np.testing.assert_allclose(norm(jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_a_perceptron_is_numpys(layer_norm):
-    mlp = nets.MLP(3, (7, 4), 2, KEY, layer_norm=layer_norm, output_gain=0.5, output_bias=3.0)
+@pytest.mark.parametrize(("layer_norm", "norm_last"), [(False, False), (True, False), (True, True)])
+def test_a_perceptron_is_numpys(layer_norm, norm_last):
+    mlp = nets.MLP(
+        3, (7, 4), 2, KEY, layer_norm=layer_norm, norm_last=norm_last, output_gain=0.5, output_bias=3.0
+    )  # fmt: skip
     x = np.asarray(features())
     h = x
     for layer in mlp.hidden:
         h = h @ layer.weight + layer.bias
+        if norm_last:
+            h = np.maximum(h, 0.0)
         if layer_norm:
             h = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
-        h = np.maximum(h, 0.0)
+        h = h if norm_last else np.maximum(h, 0.0)
     np.testing.assert_allclose(mlp(x), h @ mlp.output.weight + 3.0, rtol=1e-4, atol=1e-5)
     for layer, gain in [*((layer, np.sqrt(2.0)) for layer in mlp.hidden), (mlp.output, 0.5)]:
         np.testing.assert_allclose(np.linalg.svd(layer.weight, compute_uv=False), gain, rtol=1e-5)

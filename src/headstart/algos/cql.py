@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
@@ -226,7 +227,7 @@ class CQL:
 
 def CalQL(**changes) -> CQL:
     """Calibrated Q-learning (Nakamoto et al. 2023): CQL with `calibrated` on."""
-    return CQL(**({"calibrated": True} | changes))
+    return config.replace(CQL(calibrated=True), **changes)
 
 
 def _halves(parameters):

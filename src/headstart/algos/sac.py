@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
@@ -117,7 +118,7 @@ def RLPD(**changes) -> SAC:
         "critics": 10, "target_subset": 2, "actor_value": "mean", "critic_layer_norm": True,
         "target_entropy_scale": 0.5, "backup_entropy": False, "actor_every": 20, "initialiser": "glorot_uniform",
     }  # fmt: skip
-    return SAC(**(settings | changes))
+    return config.replace(SAC(**settings), **changes)
 
 
 def _skip_like(actor_step):

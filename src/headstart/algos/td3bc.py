@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from headstart import config
 from headstart.algorithm import View
 from headstart.algos.require import continuous_actions, sound_fields
 from headstart.algos.shared import advance, bellman_error, fresh_state, step_all
@@ -37,8 +38,12 @@ class TD3BC:
     """What the actor maximises over the critics (TD3+BC: the first; ReBRAC: min)."""
     critic_layer_norm: bool = False
     """LayerNorm in the critics (ReBRAC: on)."""
+    critic_norm_last: bool = False
+    """That LayerNorm after the activation, not before it (ReBRAC: on)."""
     critic_bias: float = 0.0
     """Initial output of the critics, in units of return."""
+    initialiser: Literal["torch", "edac"] = "torch"
+    """Initialiser of all layers (ReBRAC: edac, hidden biases of 0.1 and near-zero outputs)."""
     actor_lr: float = 3e-4
     """Adam learning rate of the actor."""
     critic_lr: float = 3e-4
@@ -72,12 +77,17 @@ class TD3BC:
     def init(self, key, spec):
         continuous_actions("td3bc", spec)
         actor_key, critic_key = jax.random.split(key)
-        trunk = nets.MLP(spec.input_size, self.actor_widths, spec.action.size, actor_key, init="torch")
+        small = self.initialiser == "edac"
+        trunk = nets.MLP(
+            spec.input_size, self.actor_widths, spec.action.size, actor_key,
+            init=self.initialiser, output_gain=1e-3 if small else 1.0,
+        )  # fmt: skip
         components = {
             "actor": nets.DeterministicActor(trunk, self.exploration_noise),
             "critic": nets.critic_ensemble(
-                spec, self.critic_widths, self.critics, critic_key, init="torch",
-                output_bias=self.critic_bias, layer_norm=self.critic_layer_norm,
+                spec, self.critic_widths, self.critics, critic_key,
+                init=self.initialiser, output_gain=3e-3 if small else 1.0, output_bias=self.critic_bias,
+                layer_norm=self.critic_layer_norm, norm_last=self.critic_norm_last,
             ),
         }  # fmt: skip
         return fresh_state(components, self._optimizers(), targets=("actor", "critic"))
@@ -135,13 +145,14 @@ class TD3BC:
 
 
 def ReBRAC(**changes) -> TD3BC:
-    """ReBRAC (Tarasov et al. 2023): distances in actor and critic, LayerNorm in the critics, three hidden layers.
+    """ReBRAC (Tarasov et al. 2023): distances in actor and critic, LayerNorm in the critics, three hidden layers,
+    initial values as in its code.
 
     Published weights are tuned a task: 0.001 to 0.1 for each (adroit: actor 0.1, critic 0 to 0.5).
     """
     settings = {
         "q_weight": 1.0, "behaviour_weight": 0.1, "critic_behaviour_weight": 0.01, "distance": "sum",
         "actor_widths": (256, 256, 256), "critic_widths": (256, 256, 256), "critic_layer_norm": True,
-        "actor_value": "min", "actor_lr": 1e-3, "critic_lr": 1e-3,
+        "critic_norm_last": True, "initialiser": "edac", "actor_value": "min", "actor_lr": 1e-3, "critic_lr": 1e-3,
     }  # fmt: skip
-    return TD3BC(**(settings | changes))
+    return config.replace(TD3BC(**settings), **changes)

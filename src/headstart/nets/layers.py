@@ -12,9 +12,12 @@ import jax.numpy as jnp
 
 from headstart.errors import unknown
 
-Init = Literal["orthogonal", "glorot_uniform", "torch"]
+Init = Literal["orthogonal", "glorot_uniform", "torch", "edac"]
 """orthogonal: gain sqrt(2) hidden, zero bias. glorot_uniform: zero bias. torch: weight and bias uniform in
-+-1/sqrt(inputs), PyTorch's default for linear layers."""
++-1/sqrt(inputs), PyTorch's default for linear layers. edac: the same weights with hidden biases of 0.1, and an output
+layer uniform in +-output_gain (EDAC's and ReBRAC's code)."""
+
+EDAC_BIAS = 0.1
 
 Activation = Literal["relu", "gelu", "tanh"]
 
@@ -96,12 +99,14 @@ class MLP(eqx.Module):
     """Hidden layers (linear, optional LayerNorm, activation, optional dropout) and a linear output.
 
     Maps (..., inputs) to (..., outputs). output_gain scales the initial output weights (for "orthogonal" it is the
-    gain itself), output_bias is the initial value of every output. Dropout acts only when called with a key.
+    gain itself, for "edac" their bound), output_bias is the initial value of every output. norm_last: LayerNorm after
+    the activation instead of before it. Dropout acts only when called with a key.
     """
 
     hidden: tuple[Linear, ...]
     norms: tuple[LayerNorm, ...]
     output: Linear
+    norm_last: bool = eqx.field(static=True)
     activation: Activation = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
 
@@ -116,6 +121,7 @@ class MLP(eqx.Module):
         output_gain: float = 1.0,
         output_bias: float = 0.0,
         layer_norm: bool = False,
+        norm_last: bool = False,
         activation: Activation = "relu",
         dropout: float = 0.0,
     ):
@@ -125,11 +131,18 @@ class MLP(eqx.Module):
         counts = [(n + 1) * m for n, m in shapes]
         drawn = jnp.split(standard(key, sum(counts), init), list(itertools.accumulate(counts))[:-1])
         gain = math.sqrt(2.0) if init == "orthogonal" else 1.0
+        if init == "edac":
+            output_gain *= math.sqrt(sizes[-2])
         gains = [gain] * len(widths) + [output_gain]
         *hidden, output = (Linear(n, m, part, init, g) for (n, m), part, g in zip(shapes, drawn, gains, strict=True))
+        if init == "edac":
+            hidden = [
+                eqx.tree_at(lambda layer: layer.bias, layer, jnp.full_like(layer.bias, EDAC_BIAS)) for layer in hidden
+            ]
         self.hidden = tuple(hidden)
         self.norms = tuple(LayerNorm(width) for width in widths) if layer_norm else ()
         self.output = eqx.tree_at(lambda layer: layer.bias, output, output.bias + output_bias)
+        self.norm_last = norm_last
         self.activation = activation
         self.dropout = dropout
 
@@ -137,9 +150,11 @@ class MLP(eqx.Module):
         activate = ACTIVATIONS[self.activation]
         for i, layer in enumerate(self.hidden):
             x = layer(x)
-            if self.norms:
+            if self.norms and not self.norm_last:
                 x = self.norms[i](x)
             x = activate(x)
+            if self.norms and self.norm_last:
+                x = self.norms[i](x)
             if self.dropout and key is not None:
                 keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - self.dropout, x.shape)
                 x = jnp.where(keep, x / (1.0 - self.dropout), 0.0)
