@@ -66,6 +66,10 @@ def updated(algorithm, step=0, seed=0):
 
 
 def mlp(net, x):
+    activate = {
+        "relu": lambda x: np.maximum(x, 0.0),
+        "gelu": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
+    }[net.activation]
     for i, layer in enumerate(net.hidden):
         x = x @ layer.weight + layer.bias
         if net.norms:
