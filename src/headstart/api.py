@@ -25,6 +25,7 @@ from headstart.train import acting, offline, online
 from headstart.train.evaluate import Evaluation
 from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.options import OfflineOptions, OnlineOptions
+from headstart.train.run import require_free
 
 
 def load(source: str | Dataset) -> Dataset:
@@ -65,6 +66,7 @@ def pretrain(
     >>> data = hs.load("minari:D4RL/door/human-v2")             # doctest: +SKIP
     >>> model = hs.pretrain(hs.CalQL(), data, steps=20_000)     # doctest: +SKIP
     """
+    require_free(out, resume)
     algorithm = _algorithm(algorithm)
     options = _options(OfflineOptions, steps, options)
     data = _prepared(load(data), reward_scale, reward_shift)
@@ -103,7 +105,7 @@ def finetune(
     freeze: Collection[str] = (),
     out: str | Path | None = None,
     seeds: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     eval_env: str | None = None,
     eval_episodes: int = 20,
     eval_sample: bool = False,
@@ -119,8 +121,9 @@ def finetune(
     steps: environment steps of each seed online, gradient steps otherwise.
     algorithm: another algorithm to go on with; components of the same name and shape are carried over. `BC` on data is
     supervised finetuning, any other offline RL. components: {component here: component of the artifact}, where names
-    differ. freeze: components that stay as they are. seeds: training seeds, by default those of the artifact;
-    another number of them is numbered from `seed`.
+    differ. freeze: components that stay as they are. seeds: number of training seeds, by default that of the artifact.
+    seed: the first of them, which decide keys and environments; by default they are the artifact's (from 0 on where
+    their number is another).
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
     them by those of `data`. reward_scale, reward_shift: by default those of the artifact.
     options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and unused.
@@ -130,7 +133,10 @@ def finetune(
     if env is None and data is None:
         raise UsageError("finetuning needs an environment (env) for online learning, or data, or both")
     if env is not None and eval_env is not None:
-        raise UsageError("online finetuning is evaluated where it learns (env); eval_env is for data alone")
+        raise UsageError(
+            "online finetuning is evaluated where it learns (env); another place (eval_env) is for data alone"
+        )
+    require_free(out, resume)
     source = artifact if isinstance(artifact, Artifact | None) else Artifact.load(artifact)
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
@@ -153,7 +159,8 @@ def finetune(
             raise UsageError(f"normalizer 'extend': the artifact holds no {lacks}; use 'keep'")
         statistics = statistics.extended(data, source.data_rows)
     count = seeds if seeds is not None else 1 if source is None else len(source.seeds)
-    members = source.seeds if source is not None and len(source.seeds) == count else _seeds(seed, count)
+    inherits = source is not None and len(source.seeds) == count and seed is None
+    members = source.seeds if inherits else _seeds(seed or 0, count)
 
     settings = {
         "env": env or eval_env, "reward_scale": reward_scale, "reward_shift": reward_shift, "freeze": sorted(freeze),
@@ -207,7 +214,7 @@ def evaluate(
     )
 
 
-def _acting(artifact: Artifact, seed: int | None) -> Callable[[Any], np.ndarray]:
+def _acting(artifact: Artifact, seed: int | None) -> Callable[..., np.ndarray]:
     draw = (lambda: None) if seed is None else acting.drawn_keys(seed, artifact.members)
     return lambda observations: artifact.act(observations, keys=draw())
 

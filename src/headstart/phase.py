@@ -55,9 +55,9 @@ class Phase:
     def __post_init__(self):
         # Before the folder of the run is made.
         if self.settings["eval_episodes"] < 0:
-            raise UsageError(f"eval_episodes must be at least 0 (none), found {self.settings['eval_episodes']}")
+            raise UsageError(f"expected at least 0 episodes (eval_episodes), found {self.settings['eval_episodes']}")
         if self.data is None and getattr(self.options, "offline_share", 0.0) == 1.0:
-            raise UsageError("offline_share is 1, but no offline data was given")
+            raise UsageError("batches are to be of offline data alone (offline_share), but none was given (data)")
 
     @property
     def lineage(self) -> tuple[dict[str, Any], ...]:

@@ -61,7 +61,7 @@ def write_npz(name: str, **changes) -> str:
     return f"arrays:{name}"
 
 
-def save_model(folder: str, algorithm, seeds=(0,)) -> Path:
+def save_model(folder: str, algorithm, seeds=(0,), env: str | None = ENV) -> Path:
     """An artifact with fresh weights for `ENV`; nothing is trained."""
     from headstart.data.normalize import Normalizer
     from headstart.envs import factory
@@ -70,7 +70,7 @@ def save_model(folder: str, algorithm, seeds=(0,)) -> Path:
     shapes = jax.eval_shape(lambda key: algorithm.init(key, spec), jax.random.key(0))
     rng = np.random.default_rng(0)
     state = jax.tree.map(lambda leaf: rng.normal(size=(len(seeds), *leaf.shape)).astype(leaf.dtype), shapes)
-    model = hs.Artifact(algorithm, spec, state, Normalizer.of(spec), seeds, settings={"env": ENV})
+    model = hs.Artifact(algorithm, spec, state, Normalizer.of(spec), seeds, settings={"env": env})
     return model.save(folder)
 
 
@@ -129,9 +129,12 @@ def test_data_that_does_not_fit_the_algorithm(fails):
     fails(2, f"pretrain discrete_cql --data {whole} --steps 3 --out r", "discrete_cql needs discrete", "calql")
     fails(2, f"pretrain calql --data {discrete} --steps 3 --out r", "calql needs continuous", "3 choices", "bc")
     passive = write_npz("passive.npz", rewards=None)
-    fails(2, f"pretrain calql --data {passive} --steps 3 --out r", "passive.npz holds no rewards")
+    fails(2, f"pretrain calql --data {passive} --steps 3 --out r", "passive.npz holds no rewards", "imitates")
     mute = write_npz("mute.npz", actions=None)
-    fails(2, f"pretrain bc --data {mute} --steps 3 --out r", "mute.npz holds no actions")
+    said = fails(2, f"pretrain bc --data {mute} --steps 3 --out r", "mute.npz holds no actions", "use data that has")
+    assert "algorithm that" not in said
+    wide = write_npz("wide.npz", rewards=np.zeros((ROWS, 2), np.float32))
+    fails(1, f"pretrain calql --data {wide} --steps 3 --out r", "rewards has rows of shape (2,), expected one number")
     assert not Path("r").exists()
 
 
@@ -173,22 +176,22 @@ def test_data_that_disagrees_with_the_environment(fails, model):
         ("pretrain bc --data x --out r --steps 3 --steps 4", ["--steps is given twice"]),
         ("pretrain bc --data x --out r --steps 3 more", ["more"]),
         ("pretrain bc --data x --out r --steps", ["--steps"]),
-        ("pretrain bc --data x --out r --steps 0", ["steps", "at least 1", "found 0"]),
-        ("pretrain bc --data x --out r --steps 3 --log-every -1", ["log_every", "at least 0"]),
+        ("pretrain bc --data x --out r --steps 0", ["error: --steps: expected at least 1, found 0"]),
+        ("pretrain bc --data x --out r --steps 3 --log-every -1", ["error: --log-every: expected at least 0"]),
         ("pretrain bc --data x --out r --steps 3 --dropout 0.5", ["dropout", "gaussian"]),
-        ("pretrain bc --data x --out r --steps 3 --batch-size 0", ["BC.batch_size", "at least 1", "found 0"]),
-        ("pretrain iql --data x --out r --steps 3 --critic-widths 16 0", ["IQL.critic_widths", "at least 1"]),
-        ("pretrain cql --data x --out r --steps 3 --critics 0", ["CQL.critics", "at least 1"]),
-        ("pretrain sac --data x --out r --steps 3 --discount 1.5", ["SAC.discount", "at most 1", "found 1.5"]),
-        ("pretrain td3bc --data x --out r --steps 3 --critic-lr -1", ["TD3BC.critic_lr", "at least 0"]),
+        ("pretrain bc --data x --out r --steps 3 --batch-size 0", ["error: --batch-size: expected at least 1"]),
+        ("pretrain iql --data x --out r --steps 3 --critic-widths 16 0", ["--critic-widths: expected at least 1"]),
+        ("pretrain cql --data x --out r --steps 3 --critics 0", ["--critics: expected at least 1"]),
+        ("pretrain sac --data x --out r --steps 3 --discount 1.5", ["--discount: expected at most 1"]),
+        ("pretrain td3bc --data x --out r --steps 3 --critic-lr -1", ["error: --critic-lr: expected at least 0"]),
         ("finetune scratch --env e --steps 3 --out r", ["--algo"]),
         ("finetune x --steps 3 --out r --env e --weight 3", ["--weight is a field of algorithms", "--set weight="]),
         ("finetune x --steps 3 --out r --data d --warmup 3", ["--warmup", "--env", "does not apply"]),
         ("finetune x --steps 3 --out r --env e --data-on host", ["--data-on", "--data alone", "does not apply"]),
         ("finetune x --steps 3 --out r --env e --set weight", ["--set", "NAME=VALUE", "'weight'"]),
         ("finetune x --steps 3 --out r --env e --set a=1 a=2", ["--set", "a is given twice"]),
-        ("finetune x --steps 3 --out r --env e --lanes 0", ["lanes", "at least 1"]),
-        ("finetune x --steps 3 --out r --env e --offline-share 2", ["offline_share", "at most 1", "found 2.0"]),
+        ("finetune x --steps 3 --out r --env e --lanes 0", ["error: --lanes: expected at least 1"]),
+        ("finetune x --steps 3 --out r --env e --offline-share 2", ["--offline-share: expected at most 1"]),
     ],
 )  # fmt: skip
 def test_what_is_unknown_missing_or_of_another_type(args, parts, fails):
@@ -200,8 +203,11 @@ def test_environments_and_their_arguments(fails, model):
         2, ["evaluate", model, "--env", "headstart/chian"], "unknown environment 'headstart/chian'", "'headstart/chain'"
     )
     fails(2, ["evaluate", model, "--env", "headstart/chain?length=5"], "'length'", "headstart/chain", "slip")
+    fails(2, ["evaluate", model, "--env", "headstart/chain?continous=1"], "did you mean 'continuous'?")
     fails(2, ["evaluate", model, "--env", f"{ENV}&repeat=0"], "repeat", "at least 1")
     fails(2, ["evaluate", model, "--episodes", "0"], "at least one episode")
+    nowhere = save_model("nowhere", CalQL(actor_widths=(16,), critic_widths=(16,), batch_size=16), env=None)
+    fails(2, ["evaluate", nowhere], "names no environment; say which one (--env)")
     collect = ("data", "collect", "--env", ENV, "--out", "x", "--controller")
     fails(2, [*collect, "randm"], "unknown controller 'randm'", "did you mean 'random'?")
     fails(2, [*collect, "random", "--lanes", "0"], "at least one environment")
@@ -210,14 +216,15 @@ def test_environments_and_their_arguments(fails, model):
 
 def test_finetuning_that_does_not_fit(fails, model):
     start = ("finetune", model, "--steps", "3", "--out", "r", "--env", ENV)
-    fails(2, ["finetune", model, "--steps", "3", "--out", "r"], "environment (env)", "data")
+    fails(2, ["finetune", model, "--steps", "3", "--out", "r"], "environment (--env)", "data")
     fails(2, [*start, "--set", "weigth=1"], "unknown field of CQL 'weigth'", "did you mean 'weight'?")
-    fails(2, [*start, "--set", "weight=high"], "CQL.weight: expected float, found 'high'")
+    fails(2, [*start, "--set", "weight=high"], "error: --set weight: expected float, found 'high'")
     fails(2, [*start, "--algo", "sacc"], "unknown algorithm 'sacc'", "did you mean 'sac'?")
     fails(2, [*start, "--freeze", "actr"], "component to freeze 'actr'", "did you mean 'actor'?")
     fails(2, [*start, "--normalizer", "extend"], "extend", "needs an artifact and data")
-    fails(2, [*start, "--offline-share", "1"], "offline_share is 1, but no offline data")
-    fails(2, [*start, "--eval-episodes", "-1"], "eval_episodes", "at least 0")
+    fails(2, [*start, "--offline-share", "1"], "batches are to be of offline data alone (--offline-share)")
+    fails(2, [*start, "--eval-episodes", "-1"], "at least 0 episodes (--eval-episodes)")
+    fails(2, [*start, "--eval-env", ENV], "(--env); another place (--eval-env) is for data alone")
     assert not Path("r").exists()
 
 
@@ -259,6 +266,17 @@ def test_nothing_is_overwritten(fails, model):
     fails(2, f"pretrain bc --data {source} --steps 3 --out whole.npz {' '.join(BC_SMALL)}", "whole.npz exists")
     fails(2, ["evaluate", model, "--json", "whole.npz"], "whole.npz exists")
     fails(2, ["data", "convert", source, "arrays:run"], "run already exists")
+    # Told before anything is loaded.
+    fails(2, "pretrain bc --data arrays:absent.npz --steps 3 --out run", "run exists and is not empty")
+    again = ["finetune", model, "--data", "arrays:absent.npz", "--steps", "3", "--out", "run"]
+    fails(2, again, "run exists and is not empty")
+
+
+def test_where_nothing_began_there_is_nothing_to_resume(fails):
+    hint = "leave --resume (resume=True) out"
+    fails(2, "pretrain bc --data arrays:absent.npz --steps 3 --out r --resume", "nothing to resume in r", hint)
+    fails(2, "run quickstart --out r --resume", "nothing to resume in r", "leave --resume out")
+    assert not Path("r").exists()
 
 
 def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(headstart):

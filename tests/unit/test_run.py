@@ -28,9 +28,8 @@ def names(folder):
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    for resume in (False, True):
-        with pytest.raises(UsageError, match="exists and is not empty; choose another folder, or resume that run"):
-            Run(tmp_path, CONFIG, resume)
+    with pytest.raises(UsageError, match="exists and is not empty; choose another folder, or resume that run"):
+        Run(tmp_path, CONFIG)
     with pytest.raises(UsageError, match="exists and is not empty"):
         Run(tmp_path / "mine.txt", CONFIG)
     assert names(tmp_path) == ["mine.txt"]
@@ -39,11 +38,16 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
 
 def test_new_and_empty_folders_are_taken(tmp_path):
     for folder in (tmp_path, tmp_path / "a" / "b"):
-        for resume in (False, True):
-            Run(folder, CONFIG, resume).close()
-            assert json.loads((folder / "config.json").read_text())["options"] == {"steps": 10, "widths": [8, 8]}
-            if not resume:
-                (folder / "config.json").unlink()
+        Run(folder, CONFIG).close()
+        assert json.loads((folder / "config.json").read_text())["options"] == {"steps": 10, "widths": [8, 8]}
+
+
+def test_where_nothing_began_there_is_nothing_to_resume(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UsageError, match=f"nothing to resume in {folder}; leave --resume"):
+            Run(folder, CONFIG, resume=True)
+    assert names(tmp_path) == ["mine.txt"]
 
 
 def test_without_a_folder_records_stay_in_memory():

@@ -33,7 +33,7 @@ def main(args: list[str]) -> None:
         freeze: tuple[str, ...] = (),
         normalizer: Literal["keep", "extend"] = "keep",
         seeds: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         eval_env: str | None = None,
         eval_episodes: int = 20,
         eval_sample: bool = False,
@@ -60,8 +60,8 @@ def main(args: list[str]) -> None:
                 those that are not named start fresh.
             freeze: Components that stay as they are.
             normalizer: Keep the artifact's statistics, or extend them by those of --data.
-            seeds: Training seeds, by default those of the artifact.
-            seed: The first training seed, where they are not the artifact's.
+            seeds: Number of training seeds, by default that of the artifact.
+            seed: The first training seed; the others count on from it. By default they are the artifact's.
             eval_env: Where to evaluate when there is no --env.
             eval_episodes: Episodes of an evaluation, for each training seed; 0: no evaluation.
             eval_sample: Evaluate by sampled actions instead of the most likely ones.

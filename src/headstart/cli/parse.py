@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +48,12 @@ def call(function: Callable[..., None], args: Sequence[str], prog: str) -> None:
         if not stop.code:
             raise
         raise _mistake(said.getvalue(), function, args, prog) from None
-    bound()
+    except UsageError as error:
+        raise _in_flags(error, function) from error
+    try:
+        bound()
+    except UsageError as error:
+        raise _in_flags(error, function) from error
 
 
 def choose(args: Sequence[str], prog: str, kind: str, about: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -68,16 +74,23 @@ def choose(args: Sequence[str], prog: str, kind: str, about: Mapping[str, str]) 
 
 
 def listing(about: Mapping[str, str]) -> str:
-    """Two columns of text."""
-    width = max(map(len, about))
-    return "\n".join(f"  {name:<{width}}  {line}".rstrip() for name, line in about.items())
+    """Two columns of text, as wide as the terminal."""
+    indent = max(map(len, about)) + 4
+    width = max(indent + 30, min(120, shutil.get_terminal_size((120, 24)).columns))
+
+    def wrapped(name: str, line: str) -> str:
+        return textwrap.fill(
+            line, width, initial_indent=f"  {name}".ljust(indent), subsequent_indent=" " * indent,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+    return "\n".join(wrapped(name, line) for name, line in about.items())
 
 
 def first_line(documented: Any) -> str:
     """The first sentence of a docstring, or its first clause, without its full stop."""
     text = " ".join((inspect.getdoc(documented) or "").split())
-    sentence = re.split(r"(?<!et al)[.;](?: |$)", text, maxsplit=1)[0]
-    return textwrap.shorten(sentence, 120, placeholder=" ...")
+    return re.split(r"(?<!et al)[.;](?: |$)", text, maxsplit=1)[0]
 
 
 def flags(documented: Any) -> set[str]:
@@ -179,6 +192,24 @@ def _mistake(box: str, function: Callable, args: Sequence[str], prog: str) -> Us
     for pattern, words in PLAIN.items():
         text = re.sub(pattern, words, text)
     return UsageError(f"{text.rstrip('.')}; see {prog} --help")
+
+
+def _in_flags(error: UsageError, function: Callable) -> UsageError:
+    """The same error with flags where it names a field, as in `OfflineOptions.steps: ...`, or a parameter, as in
+    `say which one (env)`."""
+    known = flags(function)
+
+    def flag(name: str) -> str | None:
+        found = f"--{name.replace('_', '-')}"
+        return found if found in known else None
+
+    def field(match: re.Match) -> str:
+        # The fields of algorithms are values of --set where they have no flags of their own.
+        return f"{flag(match[1]) or (f'--set {match[1]}' if '--set' in known else match[0])}"
+
+    text = re.sub(r"^[A-Z]\w*\.(\w+)(?=[:\[])", field, str(error))
+    text = re.sub(r"\((\w+)\)", lambda match: f"({flag(match[1]) or match[1]})", text)
+    return type(error)(text)
 
 
 def _article(kind: str) -> str:

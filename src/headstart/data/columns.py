@@ -52,7 +52,7 @@ def compact(column: np.ndarray) -> np.ndarray:
 def scalars(name: str, column: np.ndarray, source: str) -> np.ndarray:
     """A column of one number a row, (N,) or (N, 1), as (N,). Raises `DataError` for other shapes."""
     if column.size != len(column):
-        raise DataError(f"{source}: {name} has shape {column.shape}, expected one number a row")
+        raise DataError(f"{source}: {name} has rows of shape {column.shape[1:]}, expected one number a row")
     return column.reshape(len(column))
 
 

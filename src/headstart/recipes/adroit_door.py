@@ -72,6 +72,7 @@ class AdroitDoor:
         """A clone of all demonstrations, from raw observations (standardised ones give 0%)."""
         from headstart import api
         from headstart.algos.bc import BC
+        from headstart.train.run import begun
 
         if (out / "artifact").exists():
             return api.Artifact.load(out)
@@ -79,7 +80,7 @@ class AdroitDoor:
         _say(f"cloning the demonstrations ({policy_kind})")
         return api.pretrain(
             BC(actor_widths=(512, 512), policy_kind=policy_kind), demonstrations, steps=CLONE_STEPS, out=out,
-            resume=resume and out.exists(),
+            resume=resume and begun(out),
         )  # fmt: skip
 
     def _data(self, clone: Any, out: Path) -> Any:

@@ -17,7 +17,7 @@ from headstart.data.views import table
 from headstart.errors import UsageError
 from headstart.report.figures import learning_curves
 from headstart.report.scores import Curve, Finetuning, Score, Trace, markdown, text
-from headstart.train.run import read_log
+from headstart.train.run import begun, read_log
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +43,16 @@ class Method:
 def prepare(recipe: Any, out: Path, resume: bool) -> None:
     """Make the folder and note the recipe's fields in `recipe.json`.
 
-    Raises `UsageError` where the folder holds something and the run is not to be resumed, or where it was started with
-    other fields; `methods` may differ, so that others can join later.
+    Raises `UsageError` where the folder holds something and the run is not to be resumed, where there is nothing to
+    resume, or where it was started with other fields; `methods` may differ, so that others can join later.
     """
+    asked = {name: value for name, value in config.to_json(recipe).items() if name != "methods"}
+    note = out / "recipe.json"
+    if resume and not note.exists():
+        raise UsageError(f"nothing to resume in {out}; leave --resume out to start a new run")
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()) and not resume:
         raise UsageError(f"{out} exists and is not empty; choose another folder, or go on with it by --resume")
-    asked = {name: value for name, value in config.to_json(recipe).items() if name != "methods"}
-    note = out / "recipe.json"
     if note.exists():
         for name, value in json.loads(note.read_text()).items():
             if asked[name] != value:
@@ -94,13 +96,13 @@ def compare(
              f"{method.online['steps']:,} environment steps online")  # fmt: skip
         folder = out / method.label
         common = {
-            "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "resume": resume,
+            "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample,
             "reward_scale": method.reward_scale, "reward_shift": method.reward_shift,
         }  # fmt: skip
-        model = _pretrained(method, data, env, folder / "pretrain", common)
+        model = _pretrained(method, data, env, _folder(folder / "pretrain", resume), common)
         agent = api.finetune(
             model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
-            out=folder / "finetune", **common, **method.online,
+            **_folder(folder / "finetune", resume), **common, **method.online,
         )  # fmt: skip
         runs = [folder / "pretrain"] * (model is not None) + [folder / "finetune"]
         curves[method.label] = [Curve.read(run, score) for run in runs]
@@ -146,11 +148,18 @@ def compare(
     return picture
 
 
-def _pretrained(method: Method, data: Dataset, env: str, out: Path, common: Mapping[str, Any]) -> Artifact | None:
+def _folder(out: Path, resume: bool) -> dict[str, Any]:
+    """Where a run of the comparison goes on; one that it had not come to begins."""
+    return {"out": out, "resume": resume and begun(out)}
+
+
+def _pretrained(
+    method: Method, data: Dataset, env: str, folder: Mapping[str, Any], common: Mapping[str, Any]
+) -> Artifact | None:
     if not method.offline_steps:
         return None
     steps = method.offline_steps
-    options = {"steps": steps, "out": out, "log_every": max(1, steps // 20), "eval_every": max(1, steps // 5)}
+    options = {"steps": steps, "log_every": max(1, steps // 20), "eval_every": max(1, steps // 5), **folder}
     if method.start is None:
         return api.pretrain(method.algorithm, data, env=env, **options, **common)
     return api.finetune(method.start, data=data, algorithm=method.algorithm, eval_env=env, **options, **common)

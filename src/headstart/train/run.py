@@ -31,22 +31,21 @@ WRITING = (OSError, ValueError)
 class Run:
     """A run directory, or (with no folder) the same without files.
 
-    Raises `UsageError` where the folder holds something already and `resume` is not set, or where a resumed run
-    was started with other settings; `TrainingError` where the folder cannot be written.
+    Raises as `require_free`, `UsageError` where a resumed run was started with other settings, and `TrainingError`
+    where the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path | None, config: dict[str, Any], resume: bool = False):
         self.folder = None if folder is None else Path(folder)
         self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in LOGS}
         self._checkpoints = None
+        require_free(folder, resume)
         if self.folder is None:
-            if resume:
-                raise UsageError("resuming needs the folder of the run (out)")
             return
         config = json.loads(json.dumps(config))
         path = self.folder / "config.json"
         try:
-            if resume and path.exists():
+            if resume:
                 _require_same(config, json.loads(path.read_text()), self.folder)
                 return
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -190,6 +189,24 @@ class Run:
         if path.exists():
             with path.open("r+b") as file:
                 file.truncate(size)
+def require_free(folder: str | Path | None, resume: bool = False) -> None:
+    """Raise `UsageError` where the folder of a new run holds something already, or where there is no run to resume."""
+    if folder is None:
+        if resume:
+            raise UsageError("resuming needs the folder of the run (out)")
+        return
+    folder = Path(folder)
+    if resume and not begun(folder):
+        raise UsageError(f"nothing to resume in {folder}; leave --resume (resume=True) out to start a new run")
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty; choose another folder, or resume that run")
+
+
+def begun(folder: str | Path) -> bool:
+    """Whether the folder holds a run that can be resumed (or is complete)."""
+    return (Path(folder) / "config.json").exists()
+
+
 
 
 def read_log(folder: str | Path, log: str) -> list[dict[str, Any]]:
