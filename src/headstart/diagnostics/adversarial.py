@@ -77,8 +77,8 @@ def adversarial(subject: Subject) -> Finding:
         numbers |= {"promised in the environment": promised.mean(), "returned": real.mean(), "excess": excess[0],
                     "returned by the policy's own actions": usual.mean()}  # fmt: skip
         verdict += (
-            f" In the environment such actions promise {promised.mean():.3g} and return {real.mean():.3g}, the policy's "
-            f"own {usual.mean():.3g}; promises differ from returns by {text(excess)}."
+            f" In the environment such actions promise {promised.mean():.3g} and return {real.mean():.3g}, the "
+            f"policy's own {usual.mean():.3g}; promises differ from returns by {text(excess)}."
         )
         flag = flag or excess[1] > CLIMB * subject.spread
         columns += ["promised", "returned", "returned by the policy"]

@@ -8,12 +8,13 @@ from pathlib import Path
 from headstart.artifact import Artifact
 from headstart.data import sources
 from headstart.data.dataset import Dataset
-from headstart.diagnostics import adversarial, calibration, shift
+from headstart.diagnostics import adversarial, calibration, conservatism, shift
 from headstart.diagnostics.findings import Diagnosis, Finding, Unsupported
 from headstart.diagnostics.subject import Subject
 
 DIAGNOSTICS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     (calibration.NAME, calibration.TITLE, calibration.calibration),
+    (conservatism.NAME, conservatism.TITLE, conservatism.conservatism),
     (shift.NAME, shift.TITLE, shift.shift),
     (adversarial.NAME, adversarial.TITLE, adversarial.adversarial),
 )

@@ -46,8 +46,8 @@ def shift(subject: Subject) -> Finding:
         accuracy, low, high, outside = (float(np.mean([row[i] for row in own])) for i in range(2, 6))
         numbers |= {f"{what}: classifier accuracy": accuracy, f"{what}: share outside the data": outside}
         sentences.append(
-            f"Of the policy's {label} {outside:.0%} lie outside the data (of the data's own 5%); a classifier tells them "
-            f"from the data's with {accuracy:.0%} accuracy ({low:.0%} to {high:.0%} by chance)."
+            f"Of the policy's {label} {outside:.0%} lie outside the data (of the data's own 5%); a classifier tells "
+            f"them from the data's with {accuracy:.0%} accuracy ({low:.0%} to {high:.0%} by chance)."
         )
     later = [row for row in rows if row[0] == "online data"]
     if later:
