@@ -1,8 +1,9 @@
-"""Optimisers, gradients a micro-chunk at a time, and slowly moving targets."""
+"""Optimisers, gradients a micro-chunk or a sample at a time, and slowly moving targets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -64,3 +65,52 @@ def _chunks(rows: int, per_row: int) -> int:
         return 1
     best = max(1, round(rows * per_row / 1024))
     return max(n for n in range(1, best + 1) if rows % n == 0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def values_with_sampled_gradient(
+    count: int, critic: Any, features: jax.Array, actions: jax.Array, uniform: jax.Array
+) -> jax.Array:
+    """Q (E, B, 1 + N) of 1 + N actions a state, exact, with a gradient that takes 1 + `count` of them.
+
+    critic: an `Ensemble`; features: (B, f); actions: (B, 1 + N, d); uniform: (B,) numbers in [0, 1).
+
+    The gradient of any loss is a sum over actions of w_i * grad Q_i, where w is the loss's gradient with respect to Q
+    (for a log-sum-exp their softmax; zero where a bound cuts Q off). The first action, the data's, is always taken;
+    of the others each critic takes those that `systematic` draws in proportion to |w|. The expectation over `uniform`
+    is the exact gradient, whatever the loss; actions with w = 0 have no part in it.
+    """
+    return critic(features[:, None], actions)
+
+
+def _values_forward(count, critic, features, actions, uniform):
+    q = values_with_sampled_gradient(count, critic, features, actions, uniform)
+    return q, (critic, features, actions, uniform)
+
+
+def _values_backward(count, inputs, weights):
+    critic, features, actions, uniform = inputs
+    drawn, weights_drawn = systematic(weights[..., 1:], uniform, count)
+    first = jnp.zeros_like(drawn[..., :1])
+    taken = jnp.take_along_axis(actions[None], jnp.concatenate([first, 1 + drawn], -1)[..., None], axis=2)
+    _, pull = jax.vjp(lambda critic: critic.each(features[:, None], taken), critic)
+    (gradient,) = pull(jnp.concatenate([weights[..., :1], weights_drawn], -1))
+    return gradient, None, None, None
+
+
+values_with_sampled_gradient.defvjp(_values_forward, _values_backward)
+
+
+def systematic(weights: jax.Array, uniform: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Positions (..., count), drawn in proportion to |weights| (..., N), and the weight of each draw.
+
+    sum_j weight_j * x[position_j] has the expectation sum_i weights_i * x_i, for uniform (...,) in [0, 1). One number
+    gives all draws, spread evenly over the cumulated weights (systematic sampling; Madow 1949), so that position i
+    is drawn count * |weights_i| / sum times but for rounding: less variance than independent draws.
+    """
+    cumulated = jnp.cumsum(jnp.abs(weights), axis=-1)
+    total = cumulated[..., -1:]
+    points = total * (uniform[..., None] + jnp.arange(count)) / count
+    position = (cumulated[..., None, :] <= points[..., None]).sum(-1)
+    position = jnp.minimum(position, weights.shape[-1] - 1)  # Where a point is rounded up to the total.
+    return position, total / count * jnp.sign(jnp.take_along_axis(weights, position, -1))

@@ -16,9 +16,14 @@ OBSERVATION = (("", ArraySpec((FEATURES,))),)
 CONTINUOUS = Spec(OBSERVATION, ArraySpec((DIMENSIONS,), low=(-1.0,) * DIMENSIONS, high=(1.0,) * DIMENSIONS))
 DISCRETE = Spec(OBSERVATION, ArraySpec((), "int32", categories=CHOICES))
 
+VARIANTS = {"calql, sampled gradients": ("calql", {"gradient_samples": 2})}
+"""Settings that take another way through an update: name -> (algorithm, changes)."""
+
 
 def small(name: str, **changes: Any) -> Any:
     """The algorithm with nets, ensembles and samples as small as they can be without losing what is tested."""
+    name, variant = VARIANTS.get(name, (name, {}))
+    changes = variant | changes
     found = registry.algorithm(name)
     widths = {f.name: (8,) for f in dataclasses.fields(found) if f.name.endswith("_widths")}
     settings = widths | {"batch_size": ROWS}

@@ -9,7 +9,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from problems import CHOICES, CONTINUOUS, DIMENSIONS, DISCRETE, FEATURES, ROWS, make_batch, small, spec_of
+from problems import CHOICES, CONTINUOUS, DIMENSIONS, DISCRETE, FEATURES, ROWS, VARIANTS, make_batch, small, spec_of
 
 from headstart.algos import registry
 from headstart.errors import UsageError
@@ -19,7 +19,7 @@ from headstart.train import updates
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NAMES = sorted(registry.ALGORITHMS)
-SAMPLING = {"cql", "calql", "rlpd", "sac", "td3bc", "rebrac"}
+SAMPLING = {"cql", "calql", "fql", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac", *VARIANTS}
 """Those whose updates draw random numbers."""
 STEPS = 4
 
@@ -46,7 +46,7 @@ class Run:
         return self.algorithm.update(state, batch, key)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[*NAMES, *VARIANTS])
 def run(request):
     return made(request.param)
 

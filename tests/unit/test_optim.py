@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from headstart import optim
+from headstart import nets, optim
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -60,3 +60,56 @@ def test_chunks_give_the_plain_gradient(rows, chunks):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert (a.dtype, a.weak_type) == (b.dtype, b.weak_type)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+# -- sampled gradients ------------------------------------------------------------------------------------------------
+
+WEIGHTS = np.array([[0.5, 0.0, 0.25, 0.25], [0.9, 0.05, 0.05, 0.0], [-1.0, 2.0, -3.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_systematic_samples_weigh_every_position_by_its_weight(count):
+    """Over an even grid of the number that draws, the mean weight of each position is its own."""
+    points = 4_000
+    grid = (np.arange(points) + 0.5) / points
+    draw = jax.vmap(lambda u: optim.systematic(jnp.asarray(WEIGHTS, jnp.float32), jnp.full(4, u), count))
+    positions, weights = jax.jit(draw)(jnp.asarray(grid, jnp.float32))
+    assert positions.shape == weights.shape == (points, 4, count)
+    drawn = np.zeros((points, *WEIGHTS.shape))
+    for j in range(count):
+        np.add.at(drawn, (np.arange(points)[:, None], np.arange(4), positions[..., j]), weights[..., j])
+    np.testing.assert_allclose(drawn.mean(0), WEIGHTS, atol=2e-3)
+    # What weighs nothing takes no part, not even rarely.
+    assert (drawn[:, WEIGHTS == 0] == 0).all()
+    # Positions are drawn as often as their weights say, but for rounding.
+    total = np.abs(WEIGHTS[:3]).sum(-1, keepdims=True)
+    times = np.abs(drawn[:, :3]) * count / total
+    assert (np.abs(times - count * np.abs(WEIGHTS[:3]) / total) < 1.0 + 1e-5).all()
+
+
+def test_sampled_gradients_are_of_the_first_and_the_drawn_actions_only():
+    """Where one of the others has all the weight, the estimate is the exact gradient; with none, that of the first."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    critic = nets.Ensemble.of(lambda key: nets.Critic(nets.MLP(5, (8,), 1, key)), 2, keys[0])
+    features = jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32)
+    actions = jnp.asarray(RNG.uniform(-1.0, 1.0, size=(6, 5, 2)), jnp.float32)
+    uniform = jax.random.uniform(keys[1], (6,))
+
+    def gradients(weights):
+        def exact(critic):
+            return (weights * critic(features[:, None], actions)).sum()
+
+        def sampled(critic):
+            return (weights * optim.values_with_sampled_gradient(2, critic, features, actions, uniform)).sum()
+
+        (value, expected), (same, found) = (jax.value_and_grad(loss)(critic) for loss in (exact, sampled))
+        np.testing.assert_allclose(same, value, rtol=1e-6)
+        return zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+
+    weights = jnp.zeros((2, 6, 5)).at[..., 0].set(-1.0)
+    for found, expected in gradients(weights):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    # Each critic draws by its own weights.
+    for found, expected in gradients(weights.at[0, :, 2].set(0.7).at[1, :, 4].set(-0.3)):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert not any((leaf != 0).any() for leaf, _ in gradients(jnp.zeros((2, 6, 5))))

@@ -39,6 +39,9 @@ class CQL:
     """Sampled actions of each kind a state: uniform, policy at s, policy at s'; and in the backup."""
     importance_weights: bool = True
     """Entropy: subtract the log density of the proposals. Without, the data's action joins the set."""
+    gradient_samples: int = 0
+    """Actions of each state whose gradient each critic takes, drawn by their weight in the conservative term's: an
+    unbiased estimate at a fraction of the cost (not in the papers). 0: all of them, the exact gradient."""
     max_target_backup: bool = True
     """Back up the largest of `actions` policy actions at s', each the minimum over the target critics."""
     calibrated: bool = False
@@ -120,7 +123,7 @@ class CQL:
         )
 
     def update(self, state, batch, key):
-        actor_key, target_key, penalty_key = jax.random.split(key, 3)
+        actor_key, target_key, penalty_key, gradient_key = jax.random.split(key, 4)
         features = nets.flatten(batch.observation, batch.context)
         next_features = nets.flatten(batch.next_observation, batch.context)
         # The policy looks at every state once; all samples below share its two parameter arrays.
@@ -134,11 +137,13 @@ class CQL:
         actions, log_density, bounded = self._penalty_actions(here, there, penalty_key)
         multiplier = self._multiplier(state)
 
-        def critic_loss(critic, features, data_action, td_target, actions, log_density, mc_return):
+        def critic_loss(critic, features, data_action, td_target, actions, log_density, mc_return, uniform):
             # One pass: the data's action and the sampled ones side by side, (B, 1 + N, d).
             stacked = jnp.concatenate([data_action[:, None], actions], axis=1)
-            repeated = jnp.broadcast_to(features[:, None], (*stacked.shape[:2], features.shape[-1]))
-            q = critic(repeated, stacked)
+            if self.gradient_samples:
+                q = optim.values_with_sampled_gradient(self.gradient_samples, critic, features, stacked, uniform)
+            else:
+                q = critic(features[:, None], stacked)
             q_data, q_sampled = q[..., 0], q[..., 1:]
             metrics = {"q_data": q_data.mean()}
             if self.calibrated:
@@ -152,9 +157,10 @@ class CQL:
             return td_loss + penalty.mean(1).sum(), metrics
 
         mc_return = batch.mc_return if self.calibrated else jnp.zeros_like(batch.reward)
+        uniform = jax.random.uniform(gradient_key, batch.reward.shape)
         critic_grads_of = optim.value_and_grad_in_chunks(critic_loss, features.shape[0], 1 + actions.shape[1])
         (critic_loss_value, metrics), critic_grads = critic_grads_of(
-            state.nets["critic"], features, batch.action, td_target, actions, log_density, mc_return
+            state.nets["critic"], features, batch.action, td_target, actions, log_density, mc_return, uniform
         )
 
         imitation = None
@@ -179,8 +185,7 @@ class CQL:
         count = self.actions if self.max_target_backup else 1
         mean, log_std = (part[:, None] for part in there)
         action, log_prob = nets.tanh_normal_sample(mean, log_std, key, (mean.shape[0], count))
-        repeated = jnp.broadcast_to(next_features[:, None], (*action.shape[:2], next_features.shape[-1]))
-        q = state.targets["critic"](repeated, action).min(0)
+        q = state.targets["critic"](next_features[:, None], action).min(0)
         if self.backup_entropy:
             q = q - jnp.exp(state.nets["temperature"]()) * log_prob
         return q.max(-1)
