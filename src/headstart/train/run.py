@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from headstart import trees
-from headstart.errors import TrainingError, UsageError
+from headstart.errors import DataError, TrainingError, UsageError
 
 LOGS = ("metrics", "episodes", "timing")
 WRITING = (OSError, ValueError)
@@ -48,8 +48,6 @@ class Run:
             if resume:
                 _require_same(config, json.loads(path.read_text()), self.folder)
                 return
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                raise UsageError(f"{self.folder} exists and is not empty; choose another folder, or resume that run")
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(config, indent=2) + "\n")
         except OSError as error:
@@ -189,6 +187,8 @@ class Run:
         if path.exists():
             with path.open("r+b") as file:
                 file.truncate(size)
+
+
 def require_free(folder: str | Path | None, resume: bool = False) -> None:
     """Raise `UsageError` where the folder of a new run holds something already, or where there is no run to resume."""
     if folder is None:
@@ -207,15 +207,21 @@ def begun(folder: str | Path) -> bool:
     return (Path(folder) / "config.json").exists()
 
 
-
-
 def read_log(folder: str | Path, log: str) -> list[dict[str, Any]]:
-    """The lines of `metrics`, `episodes` or `timing` of a run directory; an unfinished last line is left out."""
+    """The lines of `metrics`, `episodes` or `timing` of a run directory; an unfinished last line is left out.
+
+    Raises `DataError` that names the line which is damaged.
+    """
     path = Path(folder) / f"{log}.jsonl"
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    found = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}: line {number} is damaged ({error}); remove that line to read the others") from error
+    return found
 
 
 def _require_same(asked: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
