@@ -16,7 +16,9 @@ from typing import Any
 __all__ = [
     "BC",
     "CQL",
+    "FQL",
     "IQL",
+    "QC",
     "RLPD",
     "SAC",
     "TD3BC",
@@ -46,7 +48,7 @@ __all__ = [
 
 _HOMES = {
     "headstart.algorithm": ("View",),
-    "headstart.algos.registry": ("BC", "CQL", "CalQL", "DiscreteCQL", "IQL", "RLPD", "ReBRAC", "SAC", "TD3BC"),
+    "headstart.algos.registry": ("BC", "CQL", "CalQL", "DiscreteCQL", "FQL", "IQL", "QC", "RLPD", "ReBRAC", "SAC", "TD3BC"),
     "headstart.api": ("Evaluation", "evaluate", "finetune", "load", "pretrain"),
     "headstart.artifact": ("Artifact",),
     "headstart.batch": ("Batch",),

@@ -33,6 +33,8 @@ def small(name: str, **changes: Any) -> Any:
         settings["critics"] = 3
     if getattr(found, "actor_every", 0) > 3:
         settings["actor_every"] = 3
+    if hasattr(found, "best_of"):
+        settings |= {"flow_steps": 3, "chunk": min(found.chunk, 2), "best_of": min(found.best_of, 3)}
     return dataclasses.replace(found, **(settings | changes))
 
 
@@ -40,9 +42,10 @@ def spec_of(algorithm: Any) -> Spec:
     return DISCRETE if registry.name_of(algorithm) == "discrete_cql" else CONTINUOUS
 
 
-def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS) -> Batch:
-    """Random rows, every field filled; a third of them terminal."""
+def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> Batch:
+    """Random rows, every field filled; a third of them terminal. Of the chunks some are cut short."""
     rng = np.random.default_rng(seed)
+    valid = None if chunk == 1 else np.arange(chunk) < rng.integers(1, chunk + 1, rows)[:, None]
 
     def normal(*shape):
         return rng.normal(size=shape).astype(np.float32)
@@ -50,7 +53,8 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS) -> Batch:
     def action():
         if spec.action.discrete:
             return rng.integers(0, CHOICES, rows).astype(np.int32)
-        return rng.uniform(-0.95, 0.95, (rows, DIMENSIONS)).astype(np.float32)
+        shape = (rows, DIMENSIONS) if chunk == 1 else (rows, chunk, DIMENSIONS)
+        return rng.uniform(-0.95, 0.95, shape).astype(np.float32)
 
     return Batch(
         observation=normal(rows, FEATURES),
@@ -60,4 +64,5 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS) -> Batch:
         next_observation=normal(rows, FEATURES),
         next_action=action(),
         mc_return=normal(rows),
+        valid=valid,
     )

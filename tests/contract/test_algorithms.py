@@ -30,7 +30,7 @@ class Run:
     def __init__(self, name):
         self.algorithm = small(name)
         self.spec = spec_of(self.algorithm)
-        self.batch = make_batch(self.spec)
+        self.batch = make_batch(self.spec, chunk=self.algorithm.view().chunk)
         self.traces = 0
         self.init = jax.jit(self.algorithm.init, static_argnums=1)
         self.step = jax.jit(self._update)
@@ -94,7 +94,7 @@ def test_states_can_be_donated(run):
 
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
-    known = {"actor", "critic", "value", "temperature", "multiplier"}
+    known = {"actor", "critic", "flow", "value", "temperature", "multiplier"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
@@ -119,11 +119,11 @@ def test_initial_states_are_a_function_of_their_key(run):
     assert not same(run.init(jax.random.key(1), run.spec).nets, run.states[0].nets)
 
 
-@pytest.mark.parametrize("name", ["bc", "calql", "discrete_cql", "iql", "rlpd", "td3bc"])
+@pytest.mark.parametrize("name", ["bc", "calql", "discrete_cql", "fql", "iql", "qc", "rlpd", "td3bc"])
 def test_seeds_side_by_side_equal_separate_seeds(name):
     run = made(name)
     keys = jax.random.split(jax.random.key(5), 2)
-    batches = [make_batch(run.spec, seed) for seed in range(2)]
+    batches = [make_batch(run.spec, seed, chunk=run.algorithm.view().chunk) for seed in range(2)]
     separate = [run.step(run.init(key, run.spec), batch, key) for key, batch in zip(keys, batches, strict=True)]
 
     def one(key, batch):
@@ -264,7 +264,7 @@ def test_contexts_and_named_observations_are_inputs(run):
         state, _ = run.algorithm.update(run.algorithm.init(key, spec), batch, key)
         return run.algorithm.policy(state)(batch.observation, key, batch.context)
 
-    assert jax.eval_shape(whole, jax.random.key(0)).shape == run.batch.action.shape
+    assert jax.eval_shape(whole, jax.random.key(0)).shape == (ROWS, *run.spec.action.shape)
 
 
 # -- configurations ---------------------------------------------------------------------------------------------------

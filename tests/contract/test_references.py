@@ -56,7 +56,7 @@ def updated(algorithm, step=0, seed=0):
         targets=jax.tree.map(shaken, state.targets),
         step=jnp.asarray(step, jnp.int32),
     )
-    batch = make_batch(spec, seed)
+    batch = make_batch(spec, seed, chunk=algorithm.view().chunk)
     after, metrics = jax.jit(algorithm.update)(state, batch, jax.random.key(1))
     double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (state, batch, after))
     return *double, {name: float(value) for name, value in metrics.items()}
@@ -72,11 +72,11 @@ def mlp(net, x):
     }[net.activation]
     for i, layer in enumerate(net.hidden):
         x = x @ layer.weight + layer.bias
+        x = activate(x) if net.norm_last else x
         if net.norms:
             x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
             x = x * net.norms[i].scale + net.norms[i].offset
         x = x if net.norm_last else activate(x)
-        x = activate(x) if net.norm_last else x
     return x @ net.output.weight + net.output.bias
 
 
@@ -375,6 +375,85 @@ def test_td3bc(name):
     close(metrics["actor_loss"], actor_loss(state.nets["actor"]))
     close(metrics["behaviour_distance"], look(state.nets["actor"])[1].mean())
     check_gradients(actor_loss, state, after, "actor")
+
+
+FLOWS = {
+    "FQL": {"alpha": 0.7},
+    "clipped, Q as it is": {"q_agg": "min", "normalize_q_loss": False},
+    "chunks": {"chunk": 3},
+    "chunks, best of": {"chunk": 2, "best_of": 4, "q_agg": "min"},
+}
+
+
+@pytest.mark.parametrize("variant", list(FLOWS))
+def test_fql(variant):
+    fql = dataclasses.replace(small("fql"), **FLOWS[variant])
+    state, batch, after, metrics = updated(fql)
+    size = fql.chunk * DIMENSIONS
+    flow, noise = state.nets["flow"], normal_numbers((ROWS, size))
+    action, taken, weight = batch.action, np.ones((ROWS, size)), np.ones(ROWS)
+    if fql.chunk > 1:
+        random = 2.0 * uniform_numbers(action.shape) - 1.0
+        valid = batch.valid.astype(bool)
+        action = np.where(valid[..., None], action, random).reshape(ROWS, size)
+        taken = np.repeat(valid, DIMENSIONS, axis=1)
+        weight = valid[:, -1] | (batch.discount == 0.0)
+        assert 0 < weight.sum() < ROWS
+
+    def flow_actions(s, x):
+        for i in range(fql.flow_steps):
+            time = np.full((*x.shape[:-1], 1), i / fql.flow_steps)
+            x = x + mlp(flow.trunk, np.concatenate([s, x, time], -1)) / fql.flow_steps
+        return np.clip(x, -1.0, 1.0)
+
+    def aggregate(q):
+        return q.min(0) if fql.q_agg == "min" else q.mean(0)
+
+    def flow_loss(flow):
+        time = uniform_numbers((ROWS, 1))
+        between = (1.0 - time) * noise + time * action
+        velocity = mlp(flow.trunk, np.concatenate([batch.observation, between, time], -1))
+        return (taken * (velocity - (action - noise)) ** 2).mean()
+
+    close(metrics["flow_loss"], flow_loss(flow))
+    check_gradients(flow_loss, state, after, "flow")
+
+    if fql.best_of:
+        draws = normal_numbers((ROWS, fql.best_of, size))
+        repeated = np.repeat(batch.next_observation[:, None], fql.best_of, 1)
+        draws = flow_actions(repeated, draws)
+        best = aggregate(critics(state.nets["critic"], batch.next_observation, draws)).argmax(-1)
+        assert len(set(best)) > 1
+        following = draws[np.arange(ROWS), best]
+    else:
+        actor = state.nets["actor"]
+        following = np.clip(mlp(actor.trunk, np.concatenate([batch.next_observation, noise], -1)), -1.0, 1.0)
+        teacher = flow_actions(batch.observation, noise)
+
+        def look(actor):
+            raw = mlp(actor.trunk, np.concatenate([batch.observation, noise], -1))
+            return np.square(raw - teacher).mean(-1), critics(
+                state.nets["critic"], batch.observation, np.clip(raw, -1.0, 1.0)
+            ).mean(0)  # fmt: skip
+
+        scale = 1.0 / np.abs(look(actor)[1]).mean() if fql.normalize_q_loss else 1.0
+
+        def actor_loss(actor):
+            distance, q = look(actor)
+            return (fql.alpha * distance - scale * q).mean()
+
+        close(metrics["actor_loss"], actor_loss(actor))
+        close([metrics["flow_distance"], metrics["q_policy"]], [part.mean() for part in look(actor)])
+        check_gradients(actor_loss, state, after, "actor")
+
+    q = aggregate(critics(state.targets["critic"], batch.next_observation, following))
+    target = batch.reward + batch.discount * q
+
+    def td_loss(critic):
+        return (weight * np.square(critics(critic, batch.observation, action) - target)).mean(1).sum()
+
+    close(metrics["td_loss"], td_loss(state.nets["critic"]))
+    check_gradients(td_loss, state, after, "critic")
 
 
 def test_bc():

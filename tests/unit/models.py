@@ -8,6 +8,7 @@ import numpy as np
 from headstart.algos.bc import BC
 from headstart.algos.cql import CQL, CalQL
 from headstart.algos.discrete_cql import DiscreteCQL
+from headstart.algos.fql import FQL
 from headstart.algos.iql import IQL
 from headstart.algos.sac import SAC
 from headstart.algos.td3bc import TD3BC
@@ -23,7 +24,9 @@ ALGORITHMS = {
     "calql": CalQL(**SMALL, actions=2, lagrange=True),
     "cql": CQL(**SMALL, actions=2),
     "discrete_cql": DiscreteCQL(critic_widths=(16,)),
+    "fql": FQL(**SMALL, flow_steps=3),
     "iql": IQL(**SMALL),
+    "qc": FQL(**SMALL, flow_steps=3, chunk=3, best_of=4),
     "sac": SAC(**SMALL),
     "td3bc": TD3BC(**SMALL),
 }

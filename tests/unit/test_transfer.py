@@ -67,6 +67,37 @@ def test_a_target_that_the_source_lacks_is_a_copy_of_the_net():
     jax.jit(lambda moved: jax.tree.map(lambda leaf: leaf + 1, moved), donate_argnums=0)(moved)
 
 
+def test_a_cloned_flow_starts_fql_and_goes_on_as_a_clone():
+    clone, fql = BC(actor_widths=(16, 16), policy_kind="flow", flow_steps=5), ALGORITHMS["fql"]
+    source = model(clone)
+    with pytest.raises(UsageError, match="nothing of the artifact .* actor: a OneStepActor here, a FlowActor there"):
+        transfer(source, fql, SPEC, state(fql, seed=3))
+    moved, report = transfer(source, fql, SPEC, state(fql, seed=3), {"flow": "actor"})
+    same(jax.tree.leaves(moved.nets["flow"]), jax.tree.leaves(source.state.nets["actor"]))
+    assert moved.nets["flow"].steps == 3
+    assert statuses(report) == {"flow": "loaded", "actor": "fresh", "critic": "fresh"}
+    back, _ = transfer(model(fql), clone, SPEC, state(clone, seed=3), {"actor": "flow"})
+    same(jax.tree.leaves(back.nets["actor"]), jax.tree.leaves(model(fql).state.nets["flow"]))
+
+
+def test_fql_gives_best_of_n_its_flow_and_critic():
+    fql, best = ALGORITHMS["fql"], dataclasses.replace(ALGORITHMS["fql"], best_of=4)
+    _, report = transfer(model(fql), best, SPEC, state(best, seed=3))
+    assert statuses(report) == {"flow": "loaded", "critic": "loaded", "actor": "unused"}
+    # Another length of chunks is another input of every network.
+    with pytest.raises(UsageError, match="nothing of the artifact .* shape of .* is "):
+        transfer(model(fql), ALGORITHMS["qc"], SPEC, state(ALGORITHMS["qc"], seed=3))
+
+
+def test_networks_that_compute_otherwise_are_not_taken_for_the_same():
+    """The critics of IQL and FQL have arrays of the same shapes, but other activations."""
+    source, plain = model(ALGORITHMS["iql"]), dataclasses.replace(ALGORITHMS["fql"], critic_layer_norm=False)
+    with pytest.raises(UsageError, match="critic cannot be loaded from critic: layers end in gelu here, in relu there"):
+        transfer(source, plain, SPEC, state(plain, seed=3), {"critic": "critic"})
+    with pytest.raises(UsageError, match="critic: layers end in gelu here, in relu there"):
+        transfer(source, plain, SPEC, state(plain, seed=3))
+
+
 def test_settings_that_nets_hold_are_those_of_the_algorithm_that_goes_on():
     """A clone samples with noise of 0.1, and TD3+BC explores with its own, also where it goes on with itself."""
     quiet = dataclasses.replace(TD3, exploration_noise=0.02)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from headstart.algorithm import View
 from headstart.algos.require import continuous_actions, known_actions, sound_fields
-from headstart.algos.shared import fresh_state
+from headstart.algos.shared import flow_error, fresh_state
 from headstart.errors import UsageError
 from headstart.lazy import jax, nets, optim
 
@@ -19,15 +19,17 @@ class BC:
     On discrete actions the policy is a softmax, whatever `policy_kind` says.
     """
 
-    policy_kind: Literal["tanh_gaussian", "gaussian", "deterministic"] = "tanh_gaussian"
+    policy_kind: Literal["tanh_gaussian", "gaussian", "deterministic", "flow"] = "tanh_gaussian"
     """tanh_gaussian: what CQL, Cal-QL and SAC act with, so it transfers to them. gaussian: IQL's. deterministic:
-    mean squared error."""
+    mean squared error. flow: FQL's, for data in which several actions are right at once; sample from it."""
     actor_widths: tuple[int, ...] = (256, 256)
     """Hidden layers of the actor."""
     layer_norm: bool = False
     """LayerNorm in the actor."""
     dropout: float = 0.0
     """Dropout rate in the hidden layers (gaussian only)."""
+    flow_steps: int = 10
+    """Euler steps from noise to action (flow only)."""
     actor_lr: float = 3e-4
     """Adam learning rate."""
     batch_size: int = 256
@@ -51,6 +53,11 @@ class BC:
             actor = nets.CategoricalActor(trunk)
         elif self.policy_kind == "tanh_gaussian":
             actor = nets.tanh_gaussian_actor(spec, self.actor_widths, key, **options)
+        elif self.policy_kind == "flow":
+            continuous_actions("bc", spec)
+            actor = nets.flow_actor(
+                spec.input_size, spec.action.size, self.actor_widths, key, self.flow_steps, **options
+            )
         else:
             continuous_actions("bc", spec)
             trunk = nets.MLP(
@@ -65,6 +72,9 @@ class BC:
         features = nets.flatten(batch.observation, batch.context)
 
         def actor_loss(actor):
+            if isinstance(actor, nets.FlowActor):
+                loss = flow_error(actor, features, batch.action, key).mean()
+                return loss, {"actor_loss": loss}
             mode = actor.mode(features)
             # Of discrete actions the share that differs.
             discrete = isinstance(actor, nets.CategoricalActor)

@@ -10,6 +10,7 @@ from headstart import config
 from headstart.algos.bc import BC
 from headstart.algos.cql import CQL, CalQL
 from headstart.algos.discrete_cql import DiscreteCQL
+from headstart.algos.fql import FQL, QC, QCFQL
 from headstart.algos.iql import IQL
 from headstart.algos.sac import RLPD, SAC
 from headstart.algos.td3bc import TD3BC, ReBRAC
@@ -19,13 +20,20 @@ KINDS: dict[str, type] = {
     "bc": BC,
     "cql": CQL,
     "discrete_cql": DiscreteCQL,
+    "fql": FQL,
     "iql": IQL,
     "sac": SAC,
     "td3bc": TD3BC,
 }
 """Every algorithm by the name that stands in artifacts."""
 
-PRESETS: dict[str, Callable[..., Any]] = {"calql": CalQL, "rebrac": ReBRAC, "rlpd": RLPD}
+PRESETS: dict[str, Callable[..., Any]] = {
+    "calql": CalQL,
+    "qc": QC,
+    "qcfql": QCFQL,
+    "rebrac": ReBRAC,
+    "rlpd": RLPD,
+}
 """Named settings of the algorithms above."""
 
 ALGORITHMS: dict[str, Callable[..., Any]] = KINDS | PRESETS

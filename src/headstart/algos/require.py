@@ -10,6 +10,7 @@ from headstart.errors import UsageError
 
 SIZES = (
     "actor_widths", "critic_widths", "critics", "actions", "target_subset", "actor_every", "batch_size", "n_step",
+    "chunk", "flow_steps",
 )  # fmt: skip
 SHARES = ("discount", "dropout", "epsilon", "expectile", "tau")
 

@@ -42,3 +42,12 @@ def advance(old, new_nets: dict, new_opt_state: dict, tau: float):
     return dataclasses.replace(
         old, nets=components, targets=targets, opt_state=old.opt_state | new_opt_state, step=old.step + 1
     )
+
+
+def flow_error(flow, features, action, key):
+    """(B, d) squared errors of a flow's velocity at random points of the lines from noise to the data's actions."""
+    noise_key, time_key = jax.random.split(key)
+    noise = jax.random.normal(noise_key, action.shape)
+    time = jax.random.uniform(time_key, (len(action), 1))
+    velocity = flow.velocity(features, losses.flow.between(noise, action, time), time)
+    return losses.flow.matching(velocity, noise, action)

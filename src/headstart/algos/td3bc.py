@@ -117,9 +117,8 @@ class TD3BC:
             action = actor.mode(features)
             q = critic(features, action)
             q = q.min(0) if self.actor_value == "min" else q[0]
-            scale = jax.lax.stop_gradient(1.0 / jnp.maximum(jnp.abs(q).mean(), 1e-6))
             distance = self._distance(action, batch.action)
-            loss = (self.behaviour_weight * distance - self.q_weight * scale * q).mean()
+            loss = (self.behaviour_weight * distance - self.q_weight * losses.policy.normalised(q)).mean()
             return loss, {"actor_loss": loss, "q_policy": q.mean(), "behaviour_distance": distance.mean()}
 
         actor_grads, actor_metrics = jax.grad(actor_loss, has_aux=True)(state.nets["actor"])

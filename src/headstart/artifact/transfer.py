@@ -14,6 +14,7 @@ from headstart import trees
 from headstart.algos import registry
 from headstart.artifact.model import Artifact
 from headstart.errors import UsageError, unknown
+from headstart.nets import MLP
 from headstart.spec import Spec
 from headstart.state import State
 
@@ -146,9 +147,23 @@ def _choose(
 
 
 def _kinds(old: Any, new: Any) -> str | None:
-    if type(old) is type(new):
-        return None
-    return f"a {type(new).__name__} here, a {type(old).__name__} there"
+    """What differs of that which arrays do not show: the kind of the component, and how its perceptrons compute."""
+    if type(old) is not type(new):
+        return f"a {type(new).__name__} here, a {type(old).__name__} there"
+    for here, there in zip(_activations(new), _activations(old), strict=False):
+        if here != there:
+            return f"layers end in {here} here, in {there} there"
+    return None
+
+
+def _activations(net: Any) -> list[str]:
+    def perceptron(part: Any) -> bool:
+        return isinstance(part, MLP)
+
+    return [
+        f"{part.activation} and LayerNorm" if part.norms and part.norm_last else part.activation
+        for part in filter(perceptron, jax.tree.leaves(net, is_leaf=perceptron))
+    ]
 
 
 def _difference(old: Any, new: Any, old_name: str = "", new_name: str = "") -> str | None:

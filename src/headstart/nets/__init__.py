@@ -2,7 +2,7 @@
 
 from headstart.nets.distributions import tanh_normal_log_prob, tanh_normal_sample
 from headstart.nets.encoders import flatten
-from headstart.nets.flow import BestOfActor, FlowActor, OneStepActor
+from headstart.nets.flow import BestOfActor, FlowActor, OneStepActor, flow_actor, one_step_actor, perceptron
 from headstart.nets.heads import (
     CategoricalActor,
     ChunkPolicy,
@@ -42,6 +42,9 @@ __all__ = [
     "Value",
     "critic_ensemble",
     "flatten",
+    "flow_actor",
+    "one_step_actor",
+    "perceptron",
     "tanh_gaussian_actor",
     "tanh_normal_log_prob",
     "tanh_normal_sample",

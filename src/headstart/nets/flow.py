@@ -102,3 +102,18 @@ class BestOfActor(eqx.Module):
         q = self.critic(repeated, actions)
         q = q.min(0) if self.over_critics == "min" else q.mean(0)
         return jnp.take_along_axis(actions, q.argmax(-1)[..., None, None], axis=-2)[..., 0, :]
+
+
+def perceptron(inputs: int, widths: tuple[int, ...], outputs: int, key: jax.Array, **options) -> MLP:
+    """As FQL's code has it: GELU, LayerNorm (where there is any) after it, Glorot initialisation."""
+    return MLP(inputs, widths, outputs, key, init="glorot_uniform", activation="gelu", norm_last=True, **options)
+
+
+def flow_actor(features: int, size: int, widths: tuple[int, ...], key: jax.Array, steps: int, **options) -> FlowActor:
+    """A flow to actions of `size` dimensions; options go to `MLP`."""
+    return FlowActor(perceptron(features + size + 1, widths, size, key, **options), steps)
+
+
+def one_step_actor(features: int, size: int, widths: tuple[int, ...], key: jax.Array, **options) -> OneStepActor:
+    """The same in one step."""
+    return OneStepActor(perceptron(features + size, widths, size, key, **options))
