@@ -163,9 +163,9 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     conservative = shared | {
         "critic_lr": 1e-3, "weight": 1.0, "actions": 2, "importance_weights": False, "max_target_backup": False,
-        "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 1.0, "reference_steps": 300,
+        "temperature_lr": 0.0, "initial_temperature": 0.01, "bc_steps": 1000, "bc_weight": 0.3, "reference_steps": 300,
     }  # fmt: skip
-    online = {"steps": 10_000, "collect": 100, "updates_per_step": 0.5, "offline_share": 0.5}
+    online = {"steps": 20_000, "collect": 100, "updates_per_step": 0.5, "offline_share": 0.5}
     pretrained = {"offline_steps": 2_000, "online": online, "clone": "tanh_gaussian"}
     iql = {"policy_kind": "tanh_gaussian", "expectile": 0.7, "inverse_temperature": 0.5, "critic_lr": 5e-4}
     rebrac = {
