@@ -10,13 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from headstart import nets
 from headstart.algorithm import Algorithm
 from headstart.batch import Batch
 from headstart.data import index
 from headstart.data.normalize import Normalizer
 from headstart.data.views import Table, gather
 from headstart.spec import Spec
+
+SQUARES_DECAY = 0.999
+"""Of Adam's mean of squared gradients, as Optax has it by default."""
 
 
 @jax.tree_util.register_dataclass
@@ -58,12 +63,43 @@ def clear(learner: Learner) -> Learner:
 
 
 def means(learner: Learner) -> list[dict[str, float]]:
-    """Metrics of each seed, averaged over the window; none where it holds no update."""
+    """Metrics of each seed, averaged over the window; none where it holds no update. To those of the algorithm come the
+    gradient norms of the components that have learned (`gradient_norm`)."""
     counts, sums = jax.device_get((learner.count, learner.sums))
+    norms = {
+        f"gradient_norm_{name}": norm
+        for name, opt_state in learner.state.opt_state.items()
+        if (norm := gradient_norm(opt_state)) is not None
+    }
     return [
-        {name: float(total[seed] / count) for name, total in sums.items()} if count else {}
+        {name: float(total[seed] / count) for name, total in sums.items()}
+        | {name: float(norm[seed]) for name, norm in norms.items()}
+        if count
+        else {}
         for seed, count in enumerate(counts)
     ]
+
+
+def gradient_norm(opt_state: Any) -> np.ndarray | None:
+    """Norm of a component's gradients, the root mean square over about the last thousand updates, from what Adam keeps
+    of them: it costs nothing while training. None before the first update, and where there is no such state.
+
+    Leaves may have leading axes beside those of one state; the count's shape tells how many, and the result has them.
+    """
+
+    def is_adam(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByAdamState)
+
+    states = list(filter(is_adam, jax.tree.leaves(opt_state, is_leaf=is_adam)))
+    if not states or any(np.min(state.count) == 0 for state in states):
+        return None
+    squares = 0.0
+    for state in states:
+        count = np.asarray(state.count)
+        for leaf in map(np.asarray, jax.tree.leaves(state.nu)):
+            # Adam starts from zero, which makes early means too small.
+            squares = squares + leaf.sum(tuple(range(count.ndim, leaf.ndim))) / (1.0 - SQUARES_DECAY**count)
+    return np.sqrt(squares)
 
 
 def freeze(update: Callable, components: Collection[str]) -> Callable:
@@ -86,6 +122,10 @@ def freeze(update: Callable, components: Collection[str]) -> Callable:
         return dataclasses.replace(new, **kept), metrics
 
     return frozen
+
+
+def _update(algorithm: Algorithm, frozen: Collection[str], precision: nets.Precision) -> Callable:
+    return nets.multiply_in(precision)(freeze(algorithm.update, frozen))
 
 
 def side_by_side(function: Callable, mapped: Any) -> Any:
@@ -114,7 +154,7 @@ def _run(update: Callable, batch_of: Callable, learner: Learner, keys: jax.Array
     return side_by_side(one_seed, (learner, keys, extra))
 
 
-@partial(jax.jit, static_argnames=("algorithm", "frozen"), donate_argnames="learner")
+@partial(jax.jit, static_argnames=("algorithm", "frozen", "precision"), donate_argnames="learner")
 def from_table(
     algorithm: Algorithm,
     frozen: frozenset[str],
@@ -124,11 +164,13 @@ def from_table(
     count: Any,
     table: Table,
     normalizer: Normalizer,
+    precision: nets.Precision = "float32",
 ) -> Learner:
     """`count` updates after the first `start`, on batches that are drawn on the device from `table`.
 
     keys: (S,) one for each seed; update number u draws and learns with `fold_in(key, u)`, so a run is a function of
-    its keys, however it is cut into calls. frozen: components that stay as they are. The learner is donated.
+    its keys, however it is cut into calls. frozen: components that stay as they are. precision: of matrix products
+    (`nets.multiply_in`). The learner is donated.
     """
     view = algorithm.view()
 
@@ -138,10 +180,10 @@ def from_table(
         draws = index.placed(index.hindsight(key, view, count), lambda positions: table.rows[positions])
         return gather(table, rows, view, normalizer, draws)
 
-    return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, None)
+    return _run(_update(algorithm, frozen, precision), batch_of, learner, keys, start, count, None)
 
 
-@partial(jax.jit, static_argnames=("algorithm", "frozen"), donate_argnames="learner")
+@partial(jax.jit, static_argnames=("algorithm", "frozen", "precision"), donate_argnames="learner")
 def from_batches(
     algorithm: Algorithm,
     frozen: frozenset[str],
@@ -150,6 +192,7 @@ def from_batches(
     start: Any,
     count: Any,
     batches: Batch,
+    precision: nets.Precision = "float32",
 ) -> Learner:
     """Like `from_table` on batches that are there already, leaves (S, K, B, ...) with K >= count.
 
@@ -159,7 +202,7 @@ def from_batches(
     def batch_of(batches, i, _):
         return jax.tree.map(lambda leaf: leaf[i], batches)
 
-    return _run(freeze(algorithm.update, frozen), batch_of, learner, keys, start, count, batches)
+    return _run(_update(algorithm, frozen, precision), batch_of, learner, keys, start, count, batches)
 
 
 def stacked(drawn: list[Batch], room: int) -> Batch:
