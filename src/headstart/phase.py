@@ -156,7 +156,8 @@ class Running:
             state=states,
             normalizer=phase.normalizer,
             seeds=phase.seeds,
-            settings=phase.settings | {"phase": phase.name, "steps": phase.options.steps},
+            settings=phase.settings
+            | {"phase": phase.name, "steps": phase.options.steps, "precision": phase.options.precision},
             data=phase.data.summary() if phase.data is not None else {},
             lineage=phase.lineage,
             evaluation=None if latest is None else latest.to_json(),

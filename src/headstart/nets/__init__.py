@@ -20,6 +20,7 @@ from headstart.nets.heads import (
     tanh_gaussian_actor,
 )
 from headstart.nets.layers import MLP, LayerNorm, Linear
+from headstart.nets.precision import Precision, multiply_in
 
 __all__ = [
     "MLP",
@@ -37,12 +38,14 @@ __all__ = [
     "Linear",
     "OneStepActor",
     "Policy",
+    "Precision",
     "Scalar",
     "TanhGaussianActor",
     "Value",
     "critic_ensemble",
     "flatten",
     "flow_actor",
+    "multiply_in",
     "one_step_actor",
     "perceptron",
     "tanh_gaussian_actor",

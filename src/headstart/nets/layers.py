@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from headstart.errors import unknown
+from headstart.nets.precision import product
 
 Init = Literal["orthogonal", "glorot_uniform", "torch", "edac"]
 """orthogonal: gain sqrt(2) hidden, zero bias. glorot_uniform: zero bias. torch: weight and bias uniform in
@@ -76,7 +77,7 @@ class Linear(eqx.Module):
             self.weight, self.bias = (gain / math.sqrt(inputs) * part for part in (weight, bias))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ self.weight + self.bias
+        return product(x, self.weight) + self.bias
 
 
 class LayerNorm(eqx.Module):

@@ -46,7 +46,7 @@ def train(
     view = algorithm.view()
     learner = updates.learner(states, algorithm, one_batch(table, view, normalizer))
     place = _on_device if _fits(table, options.data_on) else _on_host
-    advance = place(algorithm, table, normalizer, frozenset(frozen))
+    advance = place(algorithm, table, normalizer, frozenset(frozen), options.precision)
 
     step = 0
     if (restored := run.restore(learner)) is not None:
@@ -103,16 +103,20 @@ def _free_bytes() -> float:
     return psutil.virtual_memory().available
 
 
-def _on_device(algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str]) -> Callable:
+def _on_device(
+    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str], precision: str
+) -> Callable:
     table, normalizer = jax.tree.map(jnp.asarray, (table, normalizer))
 
     def advance(learner, keys, step, count):
-        return updates.from_table(algorithm, frozen, learner, keys, step, count, table, normalizer)
+        return updates.from_table(algorithm, frozen, learner, keys, step, count, table, normalizer, precision)
 
     return advance
 
 
-def _on_host(algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str]) -> Callable:
+def _on_host(
+    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str], precision: str
+) -> Callable:
     """The same by batches that are drawn on the host, at most `HOST_BATCHES` at once."""
     view = algorithm.view()
 
@@ -124,7 +128,7 @@ def _on_host(algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen:
                 for key in keys
             ]
             batches = updates.stacked(drawn, HOST_BATCHES)
-            learner = updates.from_batches(algorithm, frozen, learner, keys, first, some, batches)
+            learner = updates.from_batches(algorithm, frozen, learner, keys, first, some, batches, precision)
         return learner
 
     return advance

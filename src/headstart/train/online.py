@@ -99,7 +99,9 @@ def train(
                     for player, key in zip(players, keys, strict=True)
                 ]
                 batches = updates.stacked(drawn, many)
-                learner = updates.from_batches(algorithm, frozen, learner, keys, first, some, batches)
+                learner = updates.from_batches(
+                    algorithm, frozen, learner, keys, first, some, batches, options.precision
+                )
             done = wanted
             progress.update(step)
             if due(before, step, options.steps, options.log_every):

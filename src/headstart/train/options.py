@@ -22,6 +22,8 @@ class OfflineOptions:
     """Steps between checkpoints; 0: none but on interruption."""
     data_on: Literal["auto", "device", "host"] = "auto"
     """Where batches are drawn; auto: on the device where the data fits."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products in updates. bfloat16: of rounded inputs, summed in float32; parameters stay float32."""
 
     def __post_init__(self):
         config.settle(self)
@@ -51,6 +53,8 @@ class OnlineOptions:
     """append: offline and online rows form one pool, drawn uniformly; the shares do not count."""
     buffer_rows: int = 1_000_000
     """Rows that the replay buffer of a seed holds."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products in updates. bfloat16: of rounded inputs, summed in float32; parameters stay float32."""
     log_every: int = 1_000
     """Steps between lines of metrics.jsonl."""
     eval_every: int = 5_000
