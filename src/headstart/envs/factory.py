@@ -36,13 +36,14 @@ PACKAGES = {"ogbench": "ogbench", "gymnasium_robotics": "mujoco"}
 """Packages that add environments to Gymnasium's registry when imported -> extra that installs them."""
 
 
-def make(env: str) -> gymnasium.Env:
+def make(env: str, render: bool = False) -> gymnasium.Env:
     """The environment that the string describes.
 
     Observations are float32 or bytes (discrete ones become one-hot vectors), a seed decides everything, and
-    `env.unwrapped` is the library's own object.
+    `env.unwrapped` is the library's own object. render: `env.render()` gives images, (H, W, 3) bytes.
 
-    Raises `UsageError` for unknown names, arguments and unsupported spaces, and where a package is missing.
+    Raises `UsageError` for unknown names, arguments and unsupported spaces, where a package is missing, and for images
+    of what cannot be drawn.
     """
     from gymnasium.wrappers import TimeLimit
 
@@ -57,7 +58,7 @@ def make(env: str) -> gymnasium.Env:
     steps = arguments.pop("steps", None)
     steps = None if steps is None else _positive(env, "steps", steps)
 
-    made = _base(name, arguments, own_limit=steps is None)
+    made = _base(name, arguments, own_limit=steps is None, render=render)
     try:
         with _quiet():
             made = wrappers.PlainObservations(wrappers.Tasks(wrappers.OwnRandomness(made), task))
@@ -100,19 +101,22 @@ def _positive(env: str, key: str, value: Any) -> int:
     return value
 
 
-def _base(name: str, arguments: dict[str, Any], own_limit: bool) -> gymnasium.Env:
+def _base(name: str, arguments: dict[str, Any], own_limit: bool, render: bool) -> gymnasium.Env:
     """The environment without our wrappers, with its own time limit or none."""
     import gymnasium
 
     from headstart.envs import tabular
 
     if name.startswith(tabular.NAMESPACE):
+        if render:
+            raise UsageError(f"{name} is a table and cannot be drawn")
         return tabular.make(name, arguments, limit=own_limit)
     _find(name)
     try:
         with _quiet():
             limit = {} if own_limit else {"max_episode_steps": -1}
-            made = gymnasium.make(name, disable_env_checker=True, **limit, **arguments)
+            images = {"render_mode": "rgb_array"} if render else {}
+            made = gymnasium.make(name, disable_env_checker=True, **limit, **images, **arguments)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         install = _install(*PACKAGES.values())
         raise UsageError(f"{name} needs a package that is missing ({error}); try {install}") from error
@@ -156,7 +160,7 @@ def _find(name: str) -> None:
             continue
         # Notices about other versions' environments go to standard error.
         with _quiet(), contextlib.redirect_stderr(io.StringIO()):
-            importlib.import_module(package)
+            _import(package)
     if name not in gymnasium.registry:
         from headstart.envs import tabular
 
@@ -165,6 +169,18 @@ def _find(name: str) -> None:
             extras = _install(*(PACKAGES[package] for package in missing))
             raise UsageError(f"{error}; environments of {' and '.join(missing)} need {extras}")
         raise error
+
+
+def _import(package: str) -> None:
+    try:
+        importlib.import_module(package)
+    except (ImportError, AttributeError, RuntimeError) as error:
+        if not (chosen := os.environ.get("MUJOCO_GL")):
+            raise
+        # MuJoCo loads its way to draw when it is imported, also where nothing is to be drawn.
+        raise UsageError(
+            f"{package} cannot be imported with MUJOCO_GL={chosen} ({error}); unset it, or try egl or osmesa"
+        ) from error
 
 
 def _install(*extras: str) -> str:
