@@ -17,6 +17,7 @@ def diagnose(
     env: str | None = None,
     out: Path | None = None,
     online: str | None = None,
+    position: tuple[int, int] | None = None,
     sample: bool = False,
     states: int = 2000,
     episodes: int = 20,
@@ -32,6 +33,7 @@ def diagnose(
         env: Environment, "ID" or "ID?key=value&...", in which the policy acts; without it only the data counts.
         out: Folder for diagnose.json and figures; by default `diagnose` in the folder of the run.
         online: Where data is that was collected while it was finetuned, in order.
+        position: Which two numbers of an observation are a position, counted from 0, for the landscape of values.
         sample: The policy draws its actions instead of taking the most likely ones.
         states: How many states of the data are looked at, at most.
         episodes: How many episodes each training seed plays in the environment.
@@ -49,7 +51,8 @@ def diagnose(
     from headstart.diagnostics.diagnose import diagnose
 
     found = diagnose(
-        artifact, data, env, online=online, states=states, episodes=episodes, sample=sample, seed=seed
+        artifact, data, env, online=online, position=position, states=states, episodes=episodes, sample=sample,
+        seed=seed,
     )  # fmt: skip
     print(found.describe())
     print(f"findings and figures: {found.save(out, overwrite)}")

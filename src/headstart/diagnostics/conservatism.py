@@ -149,7 +149,9 @@ def _exact(subject: Subject) -> Part:
         f"real value {_words(numbers['weight from which CQL is nowhere above the real value'])}, and Cal-QL nowhere "
         f"below the reference {_words(numbers['weight from which Cal-QL is nowhere below the reference'])}."
     )
-    figure = _ladder(pushed, bounded, {"real value": real, "reference": floor, "learned": learned})
+    low, high = subject.bounds
+    levels = {"real value": real, "reference": floor, "learned": learned}
+    figure = _ladder(pushed, bounded, levels, low - 0.5 * (high - low))
     return sentence, numbers, Table(columns, tuple(rows)), figure
 
 
@@ -191,13 +193,15 @@ def _draw(axis: Any, subject: Subject, values: dict[str, np.ndarray], where: str
     plotting.quiet(axis)
 
 
-def _ladder(pushed: list[np.ndarray], bounded: list[np.ndarray], levels: dict[str, np.ndarray]) -> Any:
+def _ladder(pushed: list[np.ndarray], bounded: list[np.ndarray], levels: dict[str, np.ndarray], low: float) -> Any:
+    """Values by weight; those below `low` are outside the figure."""
     figure = plotting.blank(5.2, 3.6)
     axis = figure.subplots()
     for label, values, colour in (("CQL", pushed, plotting.COLOURS[1]), ("Cal-QL", bounded, plotting.COLOURS[0])):
         axis.plot(WEIGHTS, [found.mean() for found in values], "o-", color=colour, label=f"{label}, exact")
     for (label, value), style in zip(levels.items(), ("-", "--", ":"), strict=True):
         axis.axhline(value.mean(), color=plotting.GREY, linestyle=style, linewidth=1.2, label=label)
+    axis.set_ylim(bottom=low)
     axis.set_xscale("symlog", linthresh=WEIGHTS[1])
     axis.set_xlabel("conservative weight")
     axis.set_ylabel("value of the policy, mean over states")

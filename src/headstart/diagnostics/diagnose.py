@@ -8,7 +8,7 @@ from pathlib import Path
 from headstart.artifact import Artifact
 from headstart.data import sources
 from headstart.data.dataset import Dataset
-from headstart.diagnostics import adversarial, calibration, conservatism, shift
+from headstart.diagnostics import adversarial, calibration, conservatism, finetuning, landscape, shift
 from headstart.diagnostics.findings import Diagnosis, Finding, Unsupported
 from headstart.diagnostics.subject import Subject
 
@@ -17,6 +17,8 @@ DIAGNOSTICS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     (conservatism.NAME, conservatism.TITLE, conservatism.conservatism),
     (shift.NAME, shift.TITLE, shift.shift),
     (adversarial.NAME, adversarial.TITLE, adversarial.adversarial),
+    (landscape.NAME, landscape.TITLE, landscape.landscape),
+    (finetuning.NAME, finetuning.TITLE, finetuning.finetuning),
 )
 """Name, title and function of each, in the order of reports."""
 
@@ -27,6 +29,7 @@ def diagnose(
     env: str | None = None,
     *,
     online: Dataset | str | None = None,
+    position: tuple[int, int] | None = None,
     states: int = 2000,
     episodes: int = 20,
     sample: bool = False,
@@ -36,7 +39,8 @@ def diagnose(
 
     artifact: an artifact, its folder or its run's (the latter also tells how finetuning went). data: a data set or a
     source; episodes that it was not trained on tell more. env: an environment, or None: then only what data shows.
-    online: data collected while it was finetuned, in order. states: of the data, that are looked at, at most.
+    online: data collected while it was finetuned, in order. position: which two numbers of an
+    observation are a position, where it has more. states: of the data, that are looked at, at most.
     episodes: that each member plays. sample: the policy draws its actions instead of taking the likeliest. seed: of
     all that is drawn.
 
@@ -55,7 +59,7 @@ def diagnose(
         artifact = Artifact.load(folder)
     data, online = (sources.load(part) if isinstance(part, str) else part for part in (data, online))
     subject = Subject(
-        artifact, data, env, online, run, states=states, episodes=episodes, sample=sample, seed=seed
+        artifact, data, env, online, run, position=position, states=states, episodes=episodes, sample=sample, seed=seed
     )  # fmt: skip
     return Diagnosis(
         artifact.digest, artifact.title, _line(data), env, tuple(_attempt(subject, *one) for one in DIAGNOSTICS)

@@ -33,8 +33,9 @@ class Subject:
     """All that diagnostics look at, computed when first asked for. S members, n states of the data.
 
     data: rewards as the artifact's settings transform them. env: a string, or None. online: data collected while the
-    artifact was finetuned, or None. run: the folder of the artifact's run, or None. states: n at most. episodes: of
-    each member in the environment. sample: the policy draws its actions instead of taking the likeliest.
+    artifact was finetuned, or None. run: the folder of the artifact's run, or None. position: which two numbers of an
+    observation are a position, or None. states: n at most. episodes: of each member in the environment. sample: the
+    policy draws its actions instead of taking the likeliest.
 
     Raises `UsageError` where data or environment have other observations or actions than the artifact, `DataError`
     for data with NaN.
@@ -48,6 +49,7 @@ class Subject:
         online: Dataset | None = None,
         run: Path | None = None,
         *,
+        position: tuple[int, int] | None = None,
         states: int = 2000,
         episodes: int = 20,
         sample: bool = False,
@@ -55,19 +57,25 @@ class Subject:
     ):
         if states < 1 or episodes < 1:
             raise UsageError(f"expected at least one state and one episode, found {states} and {episodes}")
-        self.artifact, self.env, self.run = artifact, env, run
+        self.artifact, self.env, self.run, self.position = artifact, env, run, position
         self.episodes, self.sample, self.seed = episodes, sample, seed
         for other in [part for part in (data, online) if part is not None]:
             other.require_finite()
             artifact.spec.require(other.spec, "the artifact", other.provenance.source)
         if env is not None:
             artifact.spec.require(factory.spec(env), "the artifact", env)
+        self._given = data
         self.data, self.online = self.rewarded(data), online
         rng = np.random.default_rng(seed)
         steps = data.transitions
         self.rows = np.sort(rng.choice(steps, min(states, len(steps)), replace=False))
         """(n,) rows of the data that are looked at."""
         self._draw = acting.drawn_keys(seed, artifact.members)
+
+    def beside(self, artifact: Artifact) -> Subject:
+        """Another artifact, without an environment, beside the same states."""
+        options = {"states": len(self.rows), "sample": self.sample, "seed": self.seed}
+        return Subject(artifact, self._given, **options)
 
     # -- data -------------------------------------------------------------------------------------------------
 
