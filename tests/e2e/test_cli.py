@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -106,6 +108,46 @@ def test_a_run_directory_holds_everything(home):
     assert model.lineage == ()
 
 
+def test_report_of_a_run(home, headstart):
+    assert headstart("report", home / "run", "--out", "report", "--title", "A < B") == (
+        0,
+        "report: report/index.html\n",
+        "",
+    )
+    (row,) = csv.DictReader(Path("report/results.csv").read_text().splitlines())
+    last = [line for line in read_log(home / "run", "episodes") if line["step"] == 6]
+    assert float(row["after"]) == pytest.approx(np.mean([line["success"] for line in last]))
+    page = Path("report/index.html").read_text()
+    digests = (
+        hs.Artifact.load(home / "run").digest,
+        json.loads((home / "run" / "config.json").read_text())["data"]["sha256"],
+    )
+    for words in ("<h1>A &lt; B</h1>", "algorithm.critic_lr", "training-1-q_policy", *digests):
+        assert words in page
+    assert Path("report/figures/curves-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_in_a_report_take_a_line(home, headstart):
+    shutil.copytree(home / "run", "broken")
+    with Path("broken/episodes.jsonl").open("a") as file:
+        file.write("{]\n")
+    Path("full").mkdir()
+    Path("full/thesis.txt").touch()
+    for args, code, said in (
+        (("--out", "new"), 2, "no run is named"),
+        ((home / "data", "--out", "new"), 2, "holds no run"),
+        ((home / "run" / "artifact", "--out", "new"), 2, "it is an artifact"),
+        (("broken", "--out", "new"), 1, "episodes.jsonl: line 9 is damaged"),
+        ((home / "run",), 2, "missing --out"),
+        ((home / "run", "--out", "new", "--score", "reward"), 2, "reward"),
+        ((home / "run", "--out", "full"), 2, "full exists"),
+    ):
+        found, out, err = headstart("report", *args)
+        assert (found, out, err.count("\n")) == (code, "", 1), err
+        assert said in err
+    assert not Path("new").exists()
+
+
 def test_evaluate_prints_a_line_for_each_seed_and_writes_json(home, headstart):
     code, out, _ = headstart("evaluate", home / "run", "--episodes", "3", "--json", "scores.json")
     assert code == 0
@@ -120,6 +162,8 @@ def test_evaluate_prints_a_line_for_each_seed_and_writes_json(home, headstart):
     assert rows[-1].endswith("(3 episodes x 2 seeds)")
     # The same start states give the same scores.
     assert headstart("evaluate", home / "run", "--episodes", "3", "--env", ENV)[1] == out
+    code, _, err = headstart("evaluate", home / "run", "--json", "absent/scores.json")
+    assert (code, err) == (2, "error: absent, the folder of --json, does not exist; make it or choose another\n")
 
 
 def test_finetune_online_goes_on_and_resume_of_a_finished_run_changes_nothing(home, headstart):

@@ -12,7 +12,7 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,13 @@ class Method:
         return [[run for run in _drawn(chain, self.task) if run.online == online] for chain in self.chains]
 
 
-def find(paths: Iterable[str | Path]) -> list[RunFiles]:
+def find(paths: Sequence[str | Path]) -> list[RunFiles]:
     """The runs at and below the paths, in order of their names.
 
     Raises `UsageError` for a path that does not exist or holds no run, `DataError` for a damaged config.json.
     """
+    if not paths:
+        raise UsageError("no run is named; expected folders of runs, or folders that hold runs")
     found: dict[Path, RunFiles] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -133,7 +135,7 @@ def methods(runs: Sequence[RunFiles]) -> list[Method]:
     return [
         Method(label, task, tuple(chains))
         for task, members in tasks.items()
-        for label, chains in zip(_labels(members, runs, len(tasks) > 1), members, strict=True)
+        for label, chains in zip(_labels(members, runs, len(tasks.keys() - {None}) > 1), members, strict=True)
     ]
 
 

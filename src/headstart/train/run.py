@@ -220,7 +220,7 @@ def read_log(folder: str | Path, log: str) -> list[dict[str, Any]]:
         try:
             found.append(json.loads(line))
         except ValueError as error:
-            raise DataError(f"{path}: line {number} is damaged ({error}); remove that line to read the others") from error
+            raise DataError(f"{path}: line {number} is damaged ({error}); remove it to read the others") from error
     return found
 
 
