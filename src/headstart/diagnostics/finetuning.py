@@ -42,25 +42,25 @@ def finetuning(subject: Subject) -> Finding:
     run = _require_finetuning(subject.run)
     course = Course.read(run)
     q = Trace.read(run, "q_policy")
-    evidence, before = _evidence(subject, run, course, q)
+    evidence, earlier = _evidence(subject, run, course, q)
     dip, margin = course.dip, course.margin
     found = margin > 0.0 and dip > DIP * course.range
-    back = np.isfinite(course.recovery)
+    before, after, back = course.before.mean(), course.after.mean(), np.isfinite(course.recovery)
     numbers = {
-        "score before": course.before.mean(),
+        "score before": before,
         "worst smoothed score": course.worst.mean(),
         "dip": dip,
         "dip, lower bound": margin,
         "steps to the worst": course.worst_at.mean(),
         "steps to recover": course.recovery[back].mean() if back.any() else np.nan,
         "seeds that recovered": back.sum(),
-        "score after": course.after.mean(),
+        "score after": after,
         "regret": course.regret.mean(),
         **evidence.numbers(),
     }
     verdict = (
-        f"At the switch the {course.score} is {course.before.mean():.3g}, at the worst {course.before.mean() - dip:.3g} "
-        f"over {course.window} evaluations, and {course.after.mean():.3g} at the end. "
+        f"The {course.score} is {before:.3g} at the switch, {before - dip:.3g} at the worst over {course.window} "
+        f"evaluations, and {after:.3g} at the end. "
     )
     if found:
         verdict += (
@@ -73,7 +73,7 @@ def finetuning(subject: Subject) -> Finding:
         map(str, course.seeds), course.before, course.worst, course.worst_at, course.before - course.worst,
         course.recovery, course.after, course.regret, strict=True,
     )  # fmt: skip
-    figure = _figure(course, q, before)
+    figure = _figure(course, q, earlier)
     return Finding(NAME, TITLE, verdict, bool(found), numbers, Table(columns, tuple(rows)), {NAME: figure})
 
 

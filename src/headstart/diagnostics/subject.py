@@ -19,7 +19,7 @@ from headstart.data.returns import pessimistic_tail, returns_to_go
 from headstart.diagnostics import rollouts
 from headstart.diagnostics.findings import Unsupported
 from headstart.envs import factory
-from headstart.errors import DataError, UsageError
+from headstart.errors import UsageError
 from headstart.train import acting
 
 BLOCK = 1024
@@ -62,6 +62,7 @@ class Subject:
         for other in [part for part in (data, online) if part is not None]:
             other.require_finite()
             artifact.spec.require(other.spec, "the artifact", other.provenance.source)
+            _require_choices(artifact, other)
         if env is not None:
             artifact.spec.require(factory.spec(env), "the artifact", env)
         self._given = data
@@ -245,7 +246,11 @@ class Subject:
             raise Unsupported("no environment is given")
         self._without_context()
         records = rollouts.episodes_of(self.artifact, self.env, self.episodes, self.seed, self.sample)
-        tail = self.tail if self.data.rewards is not None else 0.0
+        try:
+            tail = self.tail
+        except Unsupported:
+            # Whoever asks for returns is told why there are none; states and actions can be compared without.
+            tail = float("nan")
         return [rollouts.experience(part, self.env, self.rewarded, self.discount, tail) for part in records]
 
     def reward(self, raw: float) -> float:
@@ -258,7 +263,7 @@ class Subject:
         """Rows of each member's experience that are looked at: as many for every member, n together at most."""
         count = min(*(len(past.rows) for past in self.experience), max(1, len(self.rows) // self.artifact.members))
         if count == 0:
-            raise DataError(f"{self.env}: no step of the policy's episodes has a complete return")
+            raise Unsupported(f"{self.env} cuts every episode off before its return is complete")
         rng = np.random.default_rng(self.seed)
         return [np.sort(rng.choice(past.rows, count, replace=False)) for past in self.experience]
 
@@ -272,6 +277,18 @@ class Subject:
             stacked = np.stack(observations)
         actions = np.stack([self.taken(past.data, some) for past, some in pairs])
         return stacked, actions, np.stack([past.returns[some] for past, some in pairs])
+
+
+def _require_choices(artifact: Artifact, data: Dataset) -> None:
+    """Raise `UsageError` where discrete data holds actions that the artifact does not know."""
+    if data.actions is None or not artifact.spec.action.discrete:
+        return
+    highest, known = int(data.actions.max()), artifact.spec.action.categories
+    if highest >= known:
+        raise UsageError(
+            f"{data.provenance.source} holds actions up to {highest}, the artifact knows {known} choices from 0 on; "
+            "use data of the same problem"
+        )
 
 
 @functools.partial(jax.jit, static_argnames="reduce")
