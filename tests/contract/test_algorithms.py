@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from problems import CHOICES, CONTINUOUS, DIMENSIONS, DISCRETE, FEATURES, ROWS, VARIANTS, make_batch, small, spec_of
 
+from headstart import nets
 from headstart.algos import registry
 from headstart.errors import UsageError
 from headstart.spec import ArraySpec, Spec
@@ -155,6 +156,27 @@ def test_frozen_components_are_constants(run):
             assert name not in state.targets or same(after.targets[name], state.targets[name])
         state = after
     assert "actor" not in state.nets or not same(state.nets["actor"], run.states[0].nets["actor"])
+
+
+def test_updates_in_bfloat16_are_those_in_float32_but_for_rounding(run):
+    step = jax.jit(nets.multiply_in("bfloat16")(run.algorithm.update))
+    low, metrics = step(run.states[0], run.batch, jax.random.key(0))
+    exact = run.states[1]
+    form = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), exact)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), low) == form
+    for name, expected in run.metrics[0].items():
+        np.testing.assert_allclose(metrics[name], expected, rtol=0.05, atol=0.05, err_msg=name)
+    differences = 0.0
+    for name in exact.opt_state:
+        # Adam's moments after one update are the gradients but for their scale.
+        found, expected = (
+            np.concatenate([raw(leaf).ravel() for leaf in jax.tree.leaves(state.opt_state[name])])
+            for state in (low, exact)
+        )
+        difference = np.linalg.norm(found - expected)
+        assert difference <= 0.05 * np.linalg.norm(expected), name
+        differences += difference
+    assert differences > 0.0
 
 
 def test_every_trained_component_moves(run):
