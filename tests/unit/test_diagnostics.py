@@ -346,6 +346,20 @@ def test_positions_are_asked_for_where_observations_hold_more():
         landscape(subject(table(TRUE, DATA), DATA, position=(0, 5)))
 
 
+def test_places_are_told_by_the_environment_that_hides_them():
+    """The quickstart's maze shows activities of place cells; what they say of the position is exact."""
+    pytest.importorskip("ogbench", reason="the maze is OGBench's")
+    from headstart.envs import factory
+
+    env = factory.make("headstart.recipes.maze:PlaceMaze-v0?steps=5")
+    shown, places = [], []
+    for seed in range(8):
+        shown.append(env.reset(seed=seed)[0])
+        places.append(env.unwrapped.get_xy().copy())
+    np.testing.assert_allclose(env.get_wrapper_attr("locate")(np.array(shown)), places, atol=1e-4)
+    env.close()
+
+
 # -- all together ---------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import statistics
@@ -80,10 +81,17 @@ def finetuning(subject: Subject) -> Finding:
 def _require_finetuning(run: Path | None) -> Path:
     if run is None:
         raise Unsupported("no run is given, and only its files tell how finetuning went")
-    phase = json.loads((run / "config.json").read_text())["phase"]
-    if phase == "offline":
+    if _config(run, "phase") == "offline":
         raise Unsupported("the run is pretraining; give the run that goes on from it")
     return run
+
+
+def _config(run: Path, key: str) -> Any:
+    path = run / "config.json"
+    try:
+        return json.loads(path.read_text())[key]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path} is no run's, or damaged ({type(error).__name__}: {error})") from error
 
 
 # -- the course of scores -------------------------------------------------------------------------------------------
@@ -254,10 +262,12 @@ def _evidence(subject: Subject, run: Path, course: Course, q: Trace) -> tuple[Ev
 
 def _source(run: Path) -> Path | None:
     """The run beside this one whose artifact it goes on from, by its digest; None where there is none."""
-    digest = json.loads((run / "config.json").read_text())["source"]
+    digest = _config(run, "source")
     for manifest in sorted(run.absolute().parent.glob("*/artifact/artifact.json")):
-        if digest is not None and json.loads(manifest.read_text()).get("digest") == digest:
-            return manifest.parent.parent
+        # A neighbour that is damaged is not the one.
+        with contextlib.suppress(ValueError):
+            if digest is not None and json.loads(manifest.read_text())["digest"] == digest:
+                return manifest.parent.parent
     return None
 
 
