@@ -18,6 +18,7 @@ from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
 from headstart.data.views import table
 from headstart.envs import factory
+from headstart.envs import video as film
 from headstart.errors import UsageError, unknown
 from headstart.phase import EVALUATION_LANES, Phase
 from headstart.spec import Spec
@@ -193,12 +194,21 @@ def finetune(
 
 
 def evaluate(
-    artifact: Artifact | str | Path, *, env: str | None = None, episodes: int = 100, seed: int = 0, sample: bool = False
+    artifact: Artifact | str | Path,
+    *,
+    env: str | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    sample: bool = False,
+    video: str | Path | None = None,
 ) -> Evaluation:
     """Play episodes with every training seed's policy of an artifact.
 
     env: by default the one the artifact was trained or evaluated in. seed: of the first episode; the others count on.
-    sample: draw actions instead of taking the most likely ones.
+    sample: draw actions instead of taking the most likely ones. video: a new .mp4 file that shows the best, the median
+    and the worst of these episodes (extra `video`).
+
+    Where the environment has several tasks (OGBench's goals) and `env` chooses none, the episodes take them in turn.
 
     Raises `UsageError` where no environment is named or its observations or actions do not fit the artifact.
     """
@@ -206,12 +216,30 @@ def evaluate(
     env = env or artifact.settings.get("env")
     if env is None:
         raise UsageError("the artifact names no environment; say which one (env)")
+    if video is not None:
+        film.require_new(video)
     artifact.spec.require(factory.spec(env), "the artifact", env)
     act = _acting(artifact, seed if sample else None)
-    count = len(artifact.seeds)
-    return Evaluation(
-        env, artifact.seeds, run_episodes(act, env, episodes=episodes, seed=seed, members=count, lanes=EVALUATION_LANES)
-    )
+    tape = None if video is None else {}
+    episodes = run_episodes(
+        act, env, episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES,
+        goals=artifact.goals, tape=tape,
+    )  # fmt: skip
+    evaluation = Evaluation(env, artifact.seeds, episodes)
+    if video is not None:
+        film.film(env, _takes(evaluation, tape), video)
+    return evaluation
+
+
+def _takes(evaluation: Evaluation, tape: Mapping[tuple[int, int], np.ndarray]) -> list[film.Take]:
+    """The best, the median and the worst episode. tape: (index of the training seed, seed) -> actions."""
+    takes = []
+    for name, (index, episode) in evaluation.extremes.items():
+        who = f" of training seed {evaluation.seeds[index]}" if len(evaluation.seeds) > 1 else ""
+        solved = "" if episode.success is None else ", solved" if episode.success else ", not solved"
+        caption = f"{name}: seed {episode.seed}{who}, return {episode.return_:.4g}{solved}"
+        takes.append(film.Take(episode.seed, tape[index, episode.seed], episode.return_, caption))
+    return takes
 
 
 def _acting(artifact: Artifact, seed: int | None) -> Callable[..., np.ndarray]:

@@ -267,6 +267,18 @@ def test_statistics_are_extended_only_where_there_are_some(data, trained):
         api.finetune(trained, data=data, steps=5, normalizer="extend", **QUIET)
 
 
+def test_seeds_are_the_artifacts_unless_others_are_asked_for(data, trained):
+    once = api.finetune(trained, env=ENV, steps=20, **QUIET)
+    again = api.finetune(trained, env=ENV, steps=20, seed=trained.seeds[0], **QUIET)
+    other = api.finetune(trained, env=ENV, steps=20, seed=7, **QUIET)
+    assert once.seeds == again.seeds == trained.seeds
+    assert again.digest == once.digest
+    assert other.seeds == tuple(range(7, 7 + len(trained.seeds)))
+    # Other keys and environments, from the same weights.
+    assert other.digests["weights"] != once.digests["weights"]
+    assert other.lineage[-1]["seeds"] == list(trained.seeds)
+
+
 def test_offline_rows_alone_need_offline_data():
     with pytest.raises(UsageError, match="offline_share is 1, but no offline data was given"):
         api.finetune(None, algorithm=small("sac"), env=ENV, steps=5, offline_share=1.0, **QUIET)

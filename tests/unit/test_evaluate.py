@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from headstart.envs.lanes import Lanes
 from headstart.errors import TrainingError, UsageError
-from headstart.train.evaluate import Episode, evaluate, interval
+from headstart.train.evaluate import Episode, Evaluation, evaluate, interval
 
 SLIPPERY = "headstart/chain?n=4&slip=0.3&steps=9"
 
@@ -159,3 +159,44 @@ def test_strata_leave_the_difference_between_members_out():
 def test_interval_of_nothing():
     with pytest.raises(UsageError, match="an interval needs values"):
         interval([])
+
+
+def evaluation(env, returns, solved=None):
+    solved = solved or [[None] * len(member) for member in returns]
+    episodes = [
+        [Episode(seed, value, 10, success) for seed, (value, success) in enumerate(zip(*member, strict=True))]
+        for member in zip(returns, solved, strict=True)
+    ]
+    return Evaluation(env, tuple(range(len(returns))), episodes)
+
+
+def test_scores_are_normalised_where_the_task_has_references():
+    door = evaluation("AdroitHandDoor-v1", [[-56.512833, 2880.5693087298737]])
+    assert door.normalized[0] == pytest.approx(50.0)
+    assert door.normalized[1:] == pytest.approx((0.0, 100.0))
+    assert "normalised 50.0 [0.0, 100.0]" in door.describe()
+    assert door.to_json()["normalized"][0] == pytest.approx(50.0)
+    assert evaluation("HalfCheetah-v4", [[12135.0]]).normalized[0] == pytest.approx(100.0)
+    # Options change what a return is.
+    for env in ("AdroitHandDoor-v1?sparse=1", "AdroitHandDoor-v1?steps=100", "AdroitHandPen-v1", "CartPole-v1"):
+        assert evaluation(env, [[1.0]]).normalized is None
+        assert "normalised" not in evaluation(env, [[1.0]]).describe()
+
+
+def test_extremes_are_by_success_then_by_return():
+    found = evaluation("CartPole-v1", [[5.0, 1.0, 9.0], [4.0, 8.0, 2.0]], [[True, False, False], [True, False, False]])
+    assert {name: (index, episode.seed) for name, (index, episode) in found.extremes.items()} == {
+        "best": (0, 0), "median": (1, 1), "worst": (0, 1)
+    }  # fmt: skip
+    assert list(evaluation("CartPole-v1", [[1.0, 2.0]]).extremes) == ["best", "worst"]
+    assert list(evaluation("CartPole-v1", [[1.0]]).extremes) == ["best"]
+
+
+def test_the_tape_holds_every_episodes_actions():
+    tape = {}
+    episodes = evaluate(lambda o: np.stack([rightwards(o[0]), 1 - rightwards(o[1])]), SLIPPERY,
+                        episodes=3, seed=5, members=2, lanes=2, tape=tape)  # fmt: skip
+    assert sorted(tape) == [(member, seed) for member in range(2) for seed in (5, 6, 7)]
+    for member, played in enumerate(episodes):
+        for episode in played:
+            assert len(tape[member, episode.seed]) == episode.length

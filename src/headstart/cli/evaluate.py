@@ -17,9 +17,11 @@ def evaluate(
     episodes: int = 100,
     seed: int = 0,
     sample: bool = False,
-    json: Path | None = None,
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    video: Annotated[Path | None, tyro.conf.arg(metavar="FILE.mp4")] = None,
 ) -> None:
-    """Play episodes with the policy of every training seed, and print their mean returns with 95% intervals.
+    """Play episodes with the policy of every training seed, and print their mean returns with 95% intervals; the
+    success rate and D4RL's normalised score where the task has them.
 
     Args:
         artifact: Folder of an artifact or of the run that made it.
@@ -27,15 +29,20 @@ def evaluate(
         episodes: Episodes of each training seed.
         seed: Seed of the first episode; the others count on from it.
         sample: Draw actions instead of taking the most likely ones.
-        json: Also write every episode to this new file.
+        json: Write every episode to this new file as well, as one JSON object.
+        video: Show the best, the median and the worst episode in this new file (extra video).
     """
     # Looked at before the work, not after it.
-    if json is not None and (json.exists() or not json.parent.is_dir()):
-        raise UsageError(f"{json} exists or its folder does not; choose another file")
+    if json is not None and json.exists():
+        raise UsageError(f"{json} exists; choose another file for --json")
+    if json is not None and not json.absolute().parent.is_dir():
+        raise UsageError(f"{json.parent}, the folder of --json, does not exist; make it or choose another")
     from headstart import api
 
-    evaluation = api.evaluate(artifact, env=env, episodes=episodes, seed=seed, sample=sample)
+    evaluation = api.evaluate(artifact, env=env, episodes=episodes, seed=seed, sample=sample, video=video)
     outcome.show(evaluation)
+    if video is not None:
+        print(f"video: {video}")
     if json is not None:
         from json import dumps
 

@@ -62,8 +62,8 @@ def require_new(path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".mp4":
         raise UsageError(f"{path}: videos are written as .mp4; choose such a name")
-    if path.exists() or not path.absolute().parent.is_dir():
-        raise UsageError(f"{path} exists or its folder does not; choose another file")
+    if path.exists():
+        raise UsageError(f"{path} exists; choose another file")
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         raise UsageError("videos need imageio-ffmpeg; try `pip install 'headstart[video]'`")
 
@@ -86,6 +86,7 @@ def film(env: str, takes: Sequence[Take], path: str | Path) -> None:
                     f"{take.return_:.4g}): the same seed and actions led elsewhere",
                     file=sys.stderr,
                 )
+        path.parent.mkdir(parents=True, exist_ok=True)
         # By way of a neighbour, since the temporary folder may lie on another disk.
         part = path.with_name(f".{path.name}.part")
         part.write_bytes((Path(folder) / "video.mp4").read_bytes())

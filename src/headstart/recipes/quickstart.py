@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 
@@ -63,6 +64,9 @@ class Quickstart:
         )  # fmt: skip
         print(READING)
         print(f"picture: {picture}")
+        agent = shlex.quote(str(out / "calql" / "finetune"))
+        print(f"next: headstart evaluate {agent} --episodes 100")
+        print(f"  or: headstart report {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report'))}")
 
     def _data(self, env: str, out: Path):
         from headstart import api

@@ -11,6 +11,8 @@ import numpy as np
 from headstart.data.columns import map_arrays
 from headstart.envs.lanes import Actor, Lanes, play
 from headstart.errors import UsageError
+from headstart.envs.open_loop import OpenLoop
+from headstart.envs.references import reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,8 @@ def evaluate(
 ) -> list[list[Episode]]:
     """Episodes of every one of `members` policies that act side by side: [member][episode], in order of seeds.
 
+    goals: bool = False,
+    tape: dict[tuple[int, int], np.ndarray] | None = None,
     act: observations with leading axes (members, lanes) -> environment actions with the same leading axes. Rows of
     lanes that have no more to do hold old observations, and their actions are ignored.
     Episode i of every member starts from the environment's seed `seed + i`, so members (and anything else evaluated
@@ -53,21 +57,25 @@ def evaluate(
     env: a name for `factory.make`, closed afterwards; or open `Lanes`, a multiple of `members` of them, which stay
     open: opening is slow for some environments.
 
+    tape: is filled with every episode's actions, (member, seed) -> (T, *shape).
     Raises `UsageError` for unknown environments, `TrainingError` for actions that are not finite.
     """
     if episodes < 1 or members < 1:
         raise UsageError(f"evaluation needs at least one episode and member, found {episodes} and {members}")
     if isinstance(env, str):
         with Lanes(env, members * max(1, min(lanes, episodes))) as opened:
-            return evaluate(act, opened, episodes=episodes, seed=seed, members=members)
+            return evaluate(act, opened, episodes=episodes, seed=seed, members=members, goals=goals, tape=tape)
     if len(env) % members:
         raise UsageError(f"{env.name}: {len(env)} lanes cannot be shared evenly by {members} members")
     width = len(env) // members
     queues = [iter(range(seed, seed + episodes)) for _ in range(members)]
     results: list[list[Episode]] = [[] for _ in range(members)]
-    for played in play(env, side_by_side(act, members), queues):
-        episode = Episode(played.seed, float(sum(played.rewards)), len(played.rewards), played.success)
-        results[played.lane // width].append(episode)
+    for played in play(env, side_by_side(act, members, goals), queues, record=tape is not None):
+        member = played.lane // width
+        if tape is not None:
+            tape[member, played.seed] = played.record["actions"]
+        total, length = float(sum(played.rewards)), len(played.rewards)
+        results[member].append(Episode(played.seed, total, length, played.success, played.task))
     return [sorted(result, key=lambda episode: episode.seed) for result in results]
 
 
@@ -144,11 +152,39 @@ class Evaluation:
             "returns": list(self.returns),
             "success": None if self.success is None else list(self.success),
             "episodes": [[episode.to_json() for episode in member] for member in self.episodes],
+    @property
+    def tasks(self) -> dict[int, float]:
+        """Share of successes in the episodes of each task, over all training seeds; {} where there is no choice."""
+        solved: dict[int, list[bool]] = {}
+        for episode in itertools.chain(*self.episodes):
+            if episode.task is not None and episode.success is not None:
+                solved.setdefault(episode.task, []).append(episode.success)
+        return {task: float(np.mean(solved[task])) for task in sorted(solved)}
+
+    @property
+    def normalized(self) -> tuple[float, float, float] | None:
+        """D4RL's normalised score: 0 for a random policy's return, 100 for an expert's; None without references."""
+        pair = reference(self.env)
+        if pair is None:
+            return None
+        mean, low, high = (100.0 * (value - pair[0]) / (pair[1] - pair[0]) for value in self.returns)
+        return mean, low, high
+
+    @property
+    def extremes(self) -> dict[str, tuple[int, Episode]]:
+        """The best, the median and the worst episode with the index of its training seed, by success, then by return.
+        Fewer where there are fewer than three episodes."""
+        ranked = [(index, episode) for index, member in enumerate(self.episodes) for episode in member]
+        ranked.sort(key=lambda pair: (bool(pair[1].success), pair[1].return_), reverse=True)
+        places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
+        return {name: ranked[place] for place, name in sorted(places.items())}
+
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Evaluation:
         episodes = [[Episode.from_json(episode) for episode in member] for member in data["episodes"]]
+            "normalized": None if self.normalized is None else list(self.normalized),
         return cls(data["env"], tuple(data["seeds"]), episodes)
 
     def member(self, index: int) -> Evaluation:
@@ -163,3 +199,8 @@ class Evaluation:
             mean, low, high = (100.0 * value for value in self.success)
             text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
         return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)})"
+        if self.normalized is not None:
+            mean, low, high = self.normalized
+            text += f", normalised {mean:.1f} [{low:.1f}, {high:.1f}]"
+        if len(self.tasks) > 1:
+            text += f", by task {' '.join(f'{100.0 * share:.0f}%' for share in self.tasks.values())}"
