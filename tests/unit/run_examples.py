@@ -35,7 +35,7 @@ def write_run(
     """
     folder.mkdir(parents=True)
     digest = hashlib.sha256(str(folder).encode()).hexdigest()
-    settings = {"env": env if scores else None, "eval_episodes": 2}
+    settings = {"env": env if scores else None, "eval_episodes": 2, "eval_sample": True}
     written = {
         "phase": phase,
         "algorithm": {"name": algorithm, "config": {"weight": 1.0, "widths": [8, 8]} | config},

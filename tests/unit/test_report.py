@@ -154,6 +154,29 @@ def test_pretraining_alone_has_no_switch(tmp_path):
     assert (row["before"], row["dip"], row["after"], row["regret"]) == ("", "", "0.5", "")
 
 
+def test_finetuning_on_data_is_scored_from_its_own_start(tmp_path):
+    source = write_run(tmp_path / "a", "offline", scores={0: {0: [0], 1: [0]}, 10: {0: [1], 1: [0]}})
+    write_run(tmp_path / "b", "adapt", source=source, scores={0: {0: [1], 1: [0]}, 10: {0: [1], 1: [1]}})
+    (row,) = results(tmp_path)
+    assert (row["before"], row["after"]) == ("0.5", "1.0")
+    # The figure has both phases, one after the other.
+    (drawing,) = [drawing for drawing in page.contents([tmp_path])["drawings"] if drawing.name == "curves-1"]
+    assert [step for _, _, step, *_ in drawing.numbers.rows] == [0, 10, 10, 20]
+
+
+def test_long_logs_are_drawn_by_few_points(tmp_path):
+    metrics = [
+        {"phase": "offline", "step": s, "seed": k, "grad/norm": float(s)} for s in range(1, 1002) for k in (0, 1)
+    ]
+    write_run(tmp_path / "run", "offline", metrics=metrics)
+    page.write([tmp_path / "run"], tmp_path / "report")
+    source = (tmp_path / "report" / "index.html").read_text()
+    assert (tmp_path / "report" / "figures" / "training-1-grad-norm.svg").exists()
+    # Means of six neighbours at the start, of the five that are left at the end.
+    assert "cql, pretraining: from 3.5 to 999." in source
+    assert len(source) < 60_000
+
+
 def test_several_tasks(tmp_path):
     for i, task in enumerate(("door-v1", "pen-v1")):
         for label, end in (("calql", 1), ("cql", i)):
@@ -297,6 +320,31 @@ def test_inspection_and_videos(tmp_path):
     for words in ("episodes with success 25.0%", "episode length 1 2 3 4 5.5 3.125", "imitation yes it has actions"):
         assert words in found.text
     assert found.all("video")[0]["src"] == "data:video/mp4;base64,ZmlsbQ=="
+    (tmp_path / "run" / "inspect.json").write_text(json.dumps(inspection | {"sha256": "other"}))
+    (note,) = page.contents([tmp_path / "run"])["notes"]
+    assert note.endswith("run: inspect.json tells of other data than the run learned from")
+
+
+def test_videos_are_of_the_last_evaluation(tmp_path, monkeypatch):
+    write_methods(tmp_path / "runs", calql=1, cql=0)
+    asked = []
+
+    def evaluate(run: Path, *, video: Path, **options):
+        asked.append((run.parent.name, run.name, options))
+        if run.parent.name == "cql":
+            raise UsageError(f"{ENV} cannot be drawn here")
+        video.write_bytes(b"film")
+
+    monkeypatch.setattr("headstart.api.evaluate", evaluate)
+    found = page.contents([tmp_path / "runs"], video=True)
+    same = {"env": ENV, "episodes": 2, "seed": 100, "sample": True}
+    assert asked == [("calql", "finetune", same), ("cql", "finetune", same)]
+    assert [video.about for video in found["videos"]] == ["calql: best-median-worst"]
+    assert found["notes"] == [f"{tmp_path}/runs/cql/finetune: no video, {ENV} cannot be drawn here"]
+    # What is there is not recorded again, what failed left nothing behind.
+    page.contents([tmp_path / "runs"], video=True)
+    assert [label for label, _, _ in asked] == ["calql", "cql", "cql"]
+    assert not (tmp_path / "runs" / "cql" / "finetune" / "videos").exists()
 
 
 def test_what_is_missing_is_noted(tmp_path):
@@ -347,10 +395,13 @@ def test_what_is_there_is_left_alone(tmp_path):
         page.write([runs], tmp_path / "report")
     (tmp_path / "report" / "figures").mkdir()
     (tmp_path / "report" / "figures" / "old.png").write_text("")
+    (tmp_path / "report" / "notes.txt").write_text("")
     page.write([runs], tmp_path / "report", overwrite=True)
     assert not (tmp_path / "report" / "figures" / "old.png").exists()
+    assert (tmp_path / "report" / "notes.txt").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
+    (tmp_path / "mine" / "index.html").write_text("<p>my page")
     with pytest.raises(UsageError, match="no report .* left alone"):
         page.write([runs], tmp_path / "mine", overwrite=True)
 

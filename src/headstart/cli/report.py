@@ -16,6 +16,7 @@ def report(
     out: Path,
     title: str = "",
     score: Literal["success", "return"] | None = None,
+    video: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write a page of curves, tables, diagnostics, data, settings and lineage; every figure also as PNG and SVG.
@@ -25,11 +26,13 @@ def report(
         out: Folder for the page (index.html), its figures, and the table as Markdown, LaTeX and CSV.
         title: Heading of the page; by default the environments.
         score: What counts; by default success where the environment tells it, else the return.
+        video: Play each run's last evaluation again and record the best, the median and the worst episode, into
+            `videos` in the run's folder (extra video); without it the videos are shown that are there.
         overwrite: Replace the report that is there.
     """
     from headstart.report import page
 
-    report = page.write(runs, out, title=title, score=score, overwrite=overwrite)
+    report = page.write(runs, out, title=title, score=score, video=video, overwrite=overwrite)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"report: {report.page}")

@@ -1,4 +1,4 @@
-"""What a report says besides scores: diagnostics, data, settings, lineage, videos. All read from the runs' files."""
+"""What a report says besides scores: diagnostics, data, settings, lineage. All read from the runs' files."""
 
 from __future__ import annotations
 
@@ -113,17 +113,19 @@ class DataCard:
 
 def data_cards(methods: Sequence[Method], runs: Sequence[RunFiles]) -> list[DataCard]:
     """One card a data set (by its digest), with who learned from it."""
-    inspections = {}
-    for run in runs:
-        if (file := run.folder / "inspect.json").exists():
-            inspection = read_json(file)
-            inspections[inspection.get("sha256")] = inspection
+    inspections = {found.get("sha256"): found for run in runs if (found := inspection(run)) is not None}
     used: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
     for method in methods:
         for run in method.runs:
             for data in run.data:
                 used.setdefault(data["sha256"], (data, {}))[1][f"{method.label} ({run.folder.name})"] = None
     return [_card(data, list(users), inspections.get(digest)) for digest, (data, users) in used.items()]
+
+
+def inspection(run: RunFiles) -> dict[str, Any] | None:
+    """`inspect.json` of a run: what `headstart data inspect --json` printed."""
+    file = run.folder / "inspect.json"
+    return read_json(file) if file.exists() else None
 
 
 def _card(data: dict[str, Any], users: list[str], found: dict[str, Any] | None) -> DataCard:
@@ -215,17 +217,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | dict):
         return ", ".join(map(_plain, value)) if value else "none"
     return str(value) if isinstance(value, str) else json.dumps(value)
-
-
-# -- videos -------------------------------------------------------------------------------------------------------
-
-
-def videos(methods: Sequence[Method]) -> list[Media]:
-    """What lies in `videos/` of each run, by name."""
-    return [
-        media(file, f"{method.label}: {file.stem}")
-        for method in methods
-        for run in method.runs
-        for file in sorted((run.folder / "videos").glob("*"))
-        if file.suffix in IMAGES | VIDEOS
-    ]

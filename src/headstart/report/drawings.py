@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart import plotting
 from headstart.plotting import COLOURS, blank
-from headstart.plotting import quiet as no_frame
 from headstart.report.scores import Score, Trace, text
 from headstart.report.statistics import Interval
 from headstart.report.tables import Table
@@ -27,6 +27,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 WIDE, NARROW = 9.0, 4.3
 """Widths in inches: of a figure across the page, and of one for a phone or half a page."""
+
+
+POINTS = 200
+"""Points of a line, at most: a page of long runs stays small."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,6 @@ def learning_curves(
 ) -> Drawing:
     """Mean scores with their intervals, each seed, and the dips, across the switch. labels: of all methods, in the
     order of their colours."""
-
     bands = {(side.online, label): curve.intervals() for side in sides for label, curve in side.lines.items()}
     faint = 1.0 if len(labels) <= 3 else 0.6
 
@@ -131,7 +134,8 @@ class Dip:
 
 
 def metric(name: str, metric: str, sides: Sequence[Side], labels: Sequence[str]) -> Drawing:
-    """A training metric: mean over seeds, and each seed."""
+    """A training metric: mean over seeds, and each seed; of long runs, means of neighbouring log steps."""
+    sides = [Side(side.online, {label: _thinned(trace) for label, trace in side.lines.items()}) for side in sides]
 
     def draw(width: float) -> Figure:
         figure, axes = _sides(sides, width, 2.1, across=True)
@@ -259,18 +263,20 @@ def _mark_dips(axis: Axes, dips: Mapping[str, Dip], side: Side, labels: Sequence
     for i, (label, dip) in enumerate(dips.items()):
         # Beside one another: where in the band each seed fell differs.
         place = band * (i + 0.5) / len(dips)
+        colour = _style(labels, label)["color"]
         arrow = {
             "arrowstyle": "-|>",
-            "color": _style(labels, label)["color"],
+            "mutation_scale": 8,
+            "color": colour,
             "linewidth": 1.5,
             "shrinkA": 0,
             "shrinkB": 0,
         }
-        axis.annotate("", (place, dip.low[0]), (place, dip.before), arrowprops=arrow | {"mutation_scale": 8})
+        axis.annotate("", (place, dip.low[0]), (place, dip.before), arrowprops=arrow)
 
 
 def _quiet(axis: Axes) -> None:
-    no_frame(axis)
+    plotting.quiet(axis)
     axis.grid(alpha=0.13)
 
 
@@ -318,6 +324,19 @@ def _plain(label: str) -> str:
     """A label as Matplotlib shows it, no formulas, not too long."""
     label = label if len(label) <= 32 else f"{label[:31]}…"
     return label.replace("$", r"\$")
+
+
+def _thinned(trace: Trace) -> Trace:
+    """At most `POINTS` steps: each the mean of its neighbours, at the last of their steps."""
+    size = -(-len(trace.steps) // POINTS)
+    if size == 1:
+        return trace
+    starts = np.arange(0, len(trace.steps), size)
+    known = np.isfinite(trace.values)
+    total = np.add.reduceat(np.where(known, trace.values, 0.0), starts)
+    count = np.add.reduceat(known.astype(float), starts)
+    values = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return Trace(trace.steps[np.append(starts[1:], len(trace.steps)) - 1], values)
 
 
 def _mean(trace: Trace) -> np.ndarray:

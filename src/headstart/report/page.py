@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UsageError
 from headstart.plotting import save
-from headstart.report import details, results, runs, svg
+from headstart.report import details, results, runs, svg, videos
 from headstart.report.drawings import INK, NARROW, WIDE, Drawing, ink
 from headstart.report.tables import Table, key, show
 from headstart.train.scores import Score
@@ -20,7 +20,9 @@ from headstart.train.scores import Score
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = "index.html"
+PAGE, FIGURES = "index.html", "figures"
+GENERATOR = '<meta name="generator" content="headstart'
+"""By this an older report is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +39,14 @@ def write(
     *,
     title: str = "",
     score: Score | None = None,
+    video: bool = False,
     overwrite: bool = False,
 ) -> Report:
     """Write the report of the runs at and below `paths` into the folder `out`.
 
     title: heading (default: the environments). score: what counts; by default success where every episode tells it,
-    else the return. overwrite: replace the report that is there.
+    else the return. video: where a run has no videos, play its last evaluation again and record the best, the median
+    and the worst episode, into the run's folder. overwrite: replace the report that is there.
 
     Raises `UsageError` where there are no runs or `out` holds something, `DataError` for damaged files.
     """
@@ -52,26 +56,29 @@ def write(
             raise UsageError(
                 f"{out} exists and is not empty; choose another folder, or replace the report (--overwrite)"
             )
-        if not (out / PAGE).exists():
-            raise UsageError(f"{out} holds no report (no {PAGE}) and is left alone")
-    context = contents(paths, title, score)
+        if not (out / PAGE).is_file() or GENERATOR not in (out / PAGE).read_text(encoding="utf-8"):
+            raise UsageError(f"{out} holds no report (no {PAGE} of headstart) and is left alone")
+    context = contents(paths, title, score, video)
     figures = {drawing.name: _drawn(drawing) for drawing in context["drawings"]}
     page = render(context, figures)
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    # Of an older report: it may have had other figures. What else is there stays.
+    shutil.rmtree(out / FIGURES, ignore_errors=True)
     for name, sizes in figures.items():
-        save(next(iter(sizes.values())), out / "figures" / f"{name}.png")
+        save(next(iter(sizes.values())), out / FIGURES / f"{name}.png")
     for name, text in context["files"].items():
         (out / name).write_text(text, encoding="utf-8")
     (out / PAGE).write_text(page, encoding="utf-8")
     return Report(out / PAGE, tuple(context["notes"]))
 
 
-def contents(paths: Sequence[str | Path], title: str = "", score: Score | None = None) -> dict[str, Any]:
-    """All that the template shows."""
+def contents(
+    paths: Sequence[str | Path], title: str = "", score: Score | None = None, video: bool = False
+) -> dict[str, Any]:
+    """All that the template shows. Takes the options of `write`."""
     found = runs.find(paths)
     methods = runs.methods(found)
+    notes = _notes(methods) + (videos.record(methods) if video else [])
     labels = list(dict.fromkeys(method.label for method in methods))
     envs = list(dict.fromkeys(method.task for method in methods if method.task is not None))
     tasks = [results.Task.read(env, [m for m in methods if m.task == env], score) for env in envs]
@@ -89,10 +96,10 @@ def contents(paths: Sequence[str | Path], title: str = "", score: Score | None =
         "comparisons": comparisons, "training": training,
         "drawings": [*curves, *(drawing for _, part in (*comparisons, *training) for drawing in part)],
         "diagnoses": details.diagnoses(found), "data_cards": details.data_cards(methods, found),
-        "videos": details.videos(methods), "differences": details.differences(methods),
+        "videos": videos.shown(methods), "differences": details.differences(methods),
         "settings": [(run.folder, details.settings(run)) for run in found],
         "lineages": [(run, details.lineage(run)) for run in last if run.manifest],
-        "notes": _notes(methods), "files": _files(tasks, tables),
+        "notes": notes, "files": _files(tasks, tables),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "version": _version(),
     }  # fmt: skip
 
@@ -131,9 +138,14 @@ def _notes(methods: Sequence[runs.Method]) -> list[str]:
     for method in methods:
         if method.task is None:
             notes.append(f"{method.label}: no evaluation episodes, so no scores; give its run an environment (--env)")
+        elif len(method.seeds) == 1:
+            notes.append(f"{method.label}: one training seed, so nothing tells how far other seeds would lie from it")
         for run in method.runs:
             if run.manifest is None:
                 notes.append(f"{run.folder}: not complete, there is no artifact yet")
+            inspected = details.inspection(run)
+            if inspected is not None and inspected.get("sha256") not in {data["sha256"] for data in run.data}:
+                notes.append(f"{run.folder}: inspect.json tells of other data than the run learned from")
             if run.episodes and run.env != method.task:
                 notes.append(f"{run.folder}: evaluated in {run.env}, not in {method.task}; its scores are left out")
     return list(dict.fromkeys(notes))
@@ -143,9 +155,9 @@ def _files(tasks: Sequence[results.Task], found: Sequence[Table]) -> dict[str, s
     """File name -> the results of all tasks as Markdown, LaTeX and CSV."""
     if not tasks:
         return {}
-    table = (
-        found[0] if len(tasks) == 1 else Table.joined("task", {t.env: one for t, one in zip(tasks, found, strict=True)})
-    )
+    table = found[0]
+    if len(tasks) > 1:
+        table = Table.joined("task", dict(zip([task.env for task in tasks], found, strict=True)))
     return {"results.md": table.markdown(), "results.tex": table.latex(), "results.csv": table.csv()}
 
 

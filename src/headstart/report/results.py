@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,13 +25,15 @@ LEVELS = 101
 class Task:
     """The evaluations of several methods in one environment.
 
-    curves: label -> its phases, offline (False) and online (True).
+    curves: label -> its phases, offline (False) and online (True). judged: label -> the phase that scores are taken
+    from: all that is online, else the last.
     """
 
     env: str
     score: Score
-    curves: dict[str, dict[bool, Curve]]
     methods: tuple[Method, ...]
+    curves: dict[str, dict[bool, Curve]]
+    judged: dict[str, Curve]
 
     @property
     def name(self) -> str:
@@ -41,22 +44,20 @@ class Task:
     def read(cls, env: str, methods: Sequence[Method], score: Score | None) -> Task:
         """score: None is success where every episode tells it, else the return. Raises as `Curve.read`."""
         score = score or ("success" if all(_tells_success(method) for method in methods) else "return")
-        return cls(env, score, {method.label: _curves(method, score) for method in methods}, tuple(methods))
+        curves = {method.label: _curves(method, score) for method in methods}
+        judged = {method.label: curves[method.label].get(True) or _last(method, score) for method in methods}
+        return cls(env, score, tuple(methods), curves, judged)
 
     def end(self, label: str) -> np.ndarray:
-        """(seeds,) mean scores at the end of the last phase."""
-        return self._last(label).scores[-1].mean(-1)
+        """(seeds,) mean scores at the end."""
+        return self.judged[label].scores[-1].mean(-1)
 
     def start(self, label: str) -> np.ndarray | None:
         """(seeds,) mean scores at the switch; None where nothing was finetuned."""
-        return self._last(label).scores[0].mean(-1) if self.finetuned(label) else None
+        return self.judged[label].scores[0].mean(-1) if self.finetuned(label) else None
 
     def finetuned(self, label: str) -> bool:
-        return self._last(label).phase != "offline" and len(self._last(label).steps) > 1
-
-    def _last(self, label: str) -> Curve:
-        phases = self.curves[label]
-        return phases[max(phases)]
+        return self.judged[label].phase != "offline" and len(self.judged[label].steps) > 1
 
     # -- shown ------------------------------------------------------------------------------------------------
 
@@ -64,15 +65,14 @@ class Task:
         """One row a method, as the recipes' tables have it."""
         rows = []
         for method in self.methods:
-            curve = self._last(method.label)
-            found = Finetuning.of(curve, self.score) if self.finetuned(method.label) else None
-            before, dip, after, regret = (
-                (found.before, found.dip, found.after, found.regret)
-                if found
-                else (None, None, interval(curve.scores[-1], sample_members=True), None)
-            )
+            curve = self.judged[method.label]
+            if self.finetuned(method.label):
+                found = Finetuning.of(curve, self.score)
+                values = (found.before, found.dip, found.after, found.regret)
+            else:
+                values = (None, None, interval(curve.scores[-1], sample_members=True), None)
             _, seeds, episodes = curve.scores.shape
-            scored = tuple(Scored(value, self.score) for value in (before, dip, after, regret))
+            scored = tuple(Scored(value, self.score) for value in values)
             rows.append((method.label, *scored, seeds, episodes, _seconds(method)))
         columns = ("method", "before", "dip", "after", "regret", "seeds", "episodes", "seconds")
         kept = [i for i, name in enumerate(columns) if name != "regret" or self.score == "success"]
@@ -82,10 +82,8 @@ class Task:
         dips = {}
         for label, phases in self.curves.items():
             if True in phases and self.finetuned(label):
-                before, low = (
-                    float(phases[True].scores[0].mean()),
-                    interval(worst_early(phases[True])[1], sample_members=True),
-                )
+                before = float(phases[True].scores[0].mean())
+                low = interval(worst_early(phases[True])[1], sample_members=True)
                 if low[0] < before:
                     dips[label] = Dip(before, low)
         return drawings.learning_curves(name, _sides(self.curves), labels, self.score, dips)
@@ -101,7 +99,7 @@ def comparisons(tasks: Sequence[Task], labels: Sequence[str]) -> list[tuple[str,
             made.append((f"All {len(tasks)} tasks", _compared("all-tasks", tasks, shared, labels)))
     for i, task in enumerate(tasks, 1):
         if len(task.curves) > 1:
-            made.append((task.env, _compared(f"task-{i}", [task], list(task.curves), labels)))
+            made.append((task.name, _compared(f"task-{i}", [task], list(task.curves), labels)))
     return made
 
 
@@ -164,7 +162,9 @@ def training(methods: Sequence[Method], name: str, labels: Sequence[str]) -> lis
                 if np.isfinite(trace.values).any():
                     found.setdefault(metric, {}).setdefault(method.label, {})[online] = trace
     order = sorted(found, key=lambda metric: (not metric.startswith("q_"), "loss" not in metric, metric))
-    return [drawings.metric(f"{name}-{metric}", metric, _sides(found[metric]), labels) for metric in order]
+    # Names are those of files.
+    names = [f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '-', metric)}" for metric in order]
+    return [drawings.metric(n, metric, _sides(found[metric]), labels) for n, metric in zip(names, order, strict=True)]
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -183,6 +183,11 @@ def _curves(method: Method, score: Score) -> dict[bool, Curve]:
             parts = [Curve.after_one_another([Curve.read(run.folder, score) for run in chain]) for chain in chains]
             curves[online] = Curve.side_by_side(parts)
     return curves
+
+
+def _last(method: Method, score: Score) -> Curve:
+    """The last phase alone, where none is online."""
+    return Curve.side_by_side([Curve.read(chain[-1].folder, score) for chain in method.scored(False)])
 
 
 def _trace(chains: Sequence[Sequence[RunFiles]], metric: str) -> Trace:
