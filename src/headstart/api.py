@@ -212,12 +212,12 @@ def evaluate(
 
     Raises `UsageError` where no environment is named or its observations or actions do not fit the artifact.
     """
+    if video is not None:
+        film.require_new(video)
     artifact = artifact if isinstance(artifact, Artifact) else Artifact.load(artifact)
     env = env or artifact.settings.get("env")
     if env is None:
         raise UsageError("the artifact names no environment; say which one (env)")
-    if video is not None:
-        film.require_new(video)
     artifact.spec.require(factory.spec(env), "the artifact", env)
     act = _acting(artifact, seed if sample else None)
     tape = None if video is None else {}

@@ -10,9 +10,9 @@ import numpy as np
 
 from headstart.data.columns import map_arrays
 from headstart.envs.lanes import Actor, Lanes, play
-from headstart.errors import UsageError
 from headstart.envs.open_loop import OpenLoop
 from headstart.envs.references import reference
+from headstart.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +45,19 @@ def evaluate(
     seed: int,
     members: int = 1,
     lanes: int = 10,
+    goals: bool = False,
+    tape: dict[tuple[int, int], np.ndarray] | None = None,
 ) -> list[list[Episode]]:
     """Episodes of every one of `members` policies that act side by side: [member][episode], in order of seeds.
 
-    goals: bool = False,
-    tape: dict[tuple[int, int], np.ndarray] | None = None,
     act: observations with leading axes (members, lanes) -> environment actions with the same leading axes. Rows of
     lanes that have no more to do hold old observations, and their actions are ignored.
     Episode i of every member starts from the environment's seed `seed + i`, so members (and anything else evaluated
     with the same seed) are compared on the same start states.
+    tape: is filled with every episode's actions, (member, seed) -> (T, *shape).
     env: a name for `factory.make`, closed afterwards; or open `Lanes`, a multiple of `members` of them, which stay
     open: opening is slow for some environments.
 
-    tape: is filled with every episode's actions, (member, seed) -> (T, *shape).
     Raises `UsageError` for unknown environments, `TrainingError` for actions that are not finite.
     """
     if episodes < 1 or members < 1:
@@ -145,13 +145,6 @@ class Evaluation:
             return None
         return interval(np.asarray(solved, float))
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "env": self.env,
-            "seeds": list(self.seeds),
-            "returns": list(self.returns),
-            "success": None if self.success is None else list(self.success),
-            "episodes": [[episode.to_json() for episode in member] for member in self.episodes],
     @property
     def tasks(self) -> dict[int, float]:
         """Share of successes in the episodes of each task, over all training seeds; {} where there is no choice."""
@@ -179,12 +172,19 @@ class Evaluation:
         places = {len(ranked) // 2: "median", len(ranked) - 1: "worst", 0: "best"}
         return {name: ranked[place] for place, name in sorted(places.items())}
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "env": self.env,
+            "seeds": list(self.seeds),
+            "returns": list(self.returns),
+            "normalized": None if self.normalized is None else list(self.normalized),
+            "success": None if self.success is None else list(self.success),
+            "episodes": [[episode.to_json() for episode in member] for member in self.episodes],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Evaluation:
         episodes = [[Episode.from_json(episode) for episode in member] for member in data["episodes"]]
-            "normalized": None if self.normalized is None else list(self.normalized),
         return cls(data["env"], tuple(data["seeds"]), episodes)
 
     def member(self, index: int) -> Evaluation:
@@ -198,9 +198,9 @@ class Evaluation:
         if self.success is not None:
             mean, low, high = (100.0 * value for value in self.success)
             text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
-        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)})"
         if self.normalized is not None:
             mean, low, high = self.normalized
             text += f", normalised {mean:.1f} [{low:.1f}, {high:.1f}]"
         if len(self.tasks) > 1:
             text += f", by task {' '.join(f'{100.0 * share:.0f}%' for share in self.tasks.values())}"
+        return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)})"
