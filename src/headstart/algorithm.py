@@ -63,7 +63,8 @@ class GoalPart:
         parts = dict(spec.observation)
         if self.array not in parts:
             if not self.array:
-                raise UsageError(f"observations have names; say which is the goal (goal_array): {', '.join(parts)}")
+                names = ", ".join(parts)
+                raise UsageError(f"goals are one array of observations, say which by its name (goal_array): {names}")
             raise unknown("array of observations (goal_array)", self.array, parts)
         part = parts[self.array]
         if not self.entries:
@@ -108,6 +109,10 @@ class View:
         geometric = any(goals is not None and goals.geometric for goals in (self.goals, self.actor_goals))
         if geometric and not 0.0 < self.discount < 1.0:
             raise UsageError(f"geometric goals need a discount between 0 and 1, found {self.discount}")
+
+    def with_context(self, spec: Spec) -> Spec:
+        """The spec with the context that the goals are, or none where there are no goals."""
+        return dataclasses.replace(spec, context=None if self.goals is None else self.goal.context(spec))
 
 
 class Algorithm(Protocol):

@@ -77,6 +77,8 @@ def pretrain(
         _require_choices(data, factory.spec(env), env)
         # The environment knows the bounds of actions; the data shows only those that were taken.
         spec = dataclasses.replace(spec, action=factory.spec(env).action)
+    _require_goals(algorithm, env)
+    spec = algorithm.view().with_context(spec)
     members = _seeds(seed, seeds)
     rows = table(data, algorithm.view())
     normalizer = Normalizer.of(spec, data if normalize else None)
@@ -148,7 +150,8 @@ def finetune(
     reward_scale = inherited.get("reward_scale", 1.0) if reward_scale is None else reward_scale
     reward_shift = inherited.get("reward_shift", 0.0) if reward_shift is None else reward_shift
     data = None if data is None else _prepared(load(data), reward_scale, reward_shift)
-    spec = _common_spec(source, data, env or eval_env)
+    spec = algorithm.view().with_context(_common_spec(source, data, env or eval_env))
+    _require_goals(algorithm, env or eval_env)
     if normalizer not in ("keep", "extend"):
         raise unknown("normalizer", normalizer, ("keep", "extend"))
     statistics = Normalizer.of(spec) if source is None else source.normalizer
@@ -210,7 +213,8 @@ def evaluate(
 
     Where the environment has several tasks (OGBench's goals) and `env` chooses none, the episodes take them in turn.
 
-    Raises `UsageError` where no environment is named or its observations or actions do not fit the artifact.
+    Raises `UsageError` where no environment is named, its observations or actions do not fit the artifact, or it sets
+    no goals for an artifact that acts towards goals.
     """
     if video is not None:
         film.require_new(video)
@@ -219,6 +223,7 @@ def evaluate(
     if env is None:
         raise UsageError("the artifact names no environment; say which one (env)")
     artifact.spec.require(factory.spec(env), "the artifact", env)
+    _require_goals(artifact.algorithm, env)
     act = _acting(artifact, seed if sample else None)
     tape = None if video is None else {}
     episodes = run_episodes(
@@ -244,7 +249,7 @@ def _takes(evaluation: Evaluation, tape: Mapping[tuple[int, int], np.ndarray]) -
 
 def _acting(artifact: Artifact, seed: int | None) -> Callable[..., np.ndarray]:
     draw = (lambda: None) if seed is None else acting.drawn_keys(seed, artifact.members)
-    return lambda observations: artifact.act(observations, keys=draw())
+    return lambda observations, goals=None: artifact.act(observations, keys=draw(), context=goals)
 
 
 def _algorithm(algorithm: Any) -> Any:
@@ -284,6 +289,15 @@ def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None)
     if data is not None:
         _require_choices(data, spec, name)
     return spec
+
+
+def _require_goals(algorithm: Any, env: str | None) -> None:
+    """Raise `UsageError` where the algorithm acts towards goals and the environment sets none."""
+    if env is not None and algorithm.view().goals is not None and not factory.sets_goals(env):
+        raise UsageError(
+            f"{registry.title(algorithm)} acts towards goals, and {env} sets none; use an environment that gives "
+            "one (goal in the info of its reset), or an algorithm without goals"
+        )
 
 
 def _require_choices(data: Dataset, spec: Spec, name: str) -> None:

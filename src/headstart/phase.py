@@ -122,10 +122,15 @@ class Running:
             self._lanes = Lanes(env, count * min(EVALUATION_LANES, episodes))
         policies = acting.policies(phase.algorithm, states)
         draw = acting.drawn_keys(EVALUATION_SEED, count) if phase.settings["eval_sample"] else lambda: None
+        view = phase.algorithm.view()
+
+        def act(observations: Any, goals: Any = None) -> Any:
+            context = None if goals is None else acting.context(view, phase.normalizer, goals)
+            return acting.act(policies, phase.normalizer, observations, keys=draw(), context=context)
+
         played = run_episodes(
-            lambda observations: acting.act(policies, phase.normalizer, observations, keys=draw()),
-            self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,
-        )  # fmt: skip
+            act, self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count, goals=view.goals is not None
+        )
         self.run.write(
             "episodes",
             [

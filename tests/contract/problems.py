@@ -33,13 +33,18 @@ def small(name: str, **changes: Any) -> Any:
         settings["critics"] = 3
     if getattr(found, "actor_every", 0) > 3:
         settings["actor_every"] = 3
+    if hasattr(found, "latent_size"):
+        settings["latent_size"] = 8
+    if hasattr(found, "component_size"):
+        settings["component_size"] = 4
     if hasattr(found, "best_of"):
         settings |= {"flow_steps": 3, "chunk": min(found.chunk, 2), "best_of": min(found.best_of, 3)}
     return dataclasses.replace(found, **(settings | changes))
 
 
 def spec_of(algorithm: Any) -> Spec:
-    return DISCRETE if registry.name_of(algorithm) == "discrete_cql" else CONTINUOUS
+    spec = DISCRETE if registry.name_of(algorithm) == "discrete_cql" else CONTINUOUS
+    return algorithm.view().with_context(spec)
 
 
 def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> Batch:
@@ -49,6 +54,11 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> B
 
     def normal(*shape):
         return rng.normal(size=shape).astype(np.float32)
+
+    # Drawn apart, so that the other fields are the same with and without goals.
+    names = ("context", "actor_context", "low_goal", "high_target") if spec.context else ()
+    apart = np.random.default_rng([seed, 1])
+    goals = {name: apart.normal(size=(rows, FEATURES)).astype(np.float32) for name in names}
 
     def action():
         if spec.action.discrete:
@@ -65,4 +75,5 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> B
         next_action=action(),
         mc_return=normal(rows),
         valid=valid,
+        **goals,
     )

@@ -95,7 +95,7 @@ def test_states_can_be_donated(run):
 
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
-    known = {"actor", "critic", "flow", "value", "temperature", "multiplier"}
+    known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
@@ -224,8 +224,11 @@ def test_the_reward_reaches_critics_only(run):
     other = dataclasses.replace(run.batch, reward=run.batch.reward + 1.0)
     usual, _ = run.step(state, run.batch, jax.random.key(0))
     changed, _ = run.step(state, other, jax.random.key(0))
+    kind = registry.name_of(run.algorithm)
+    # Action-free values bootstrap themselves; contrastive and quasimetric ones know no reward.
+    reached = {"gcivl": "value", "hiql": "value", "crl": None, "qrl": None}.get(kind, "critic")
     for name in usual.nets:
-        assert same(usual.nets[name], changed.nets[name]) == (name != "critic"), name
+        assert same(usual.nets[name], changed.nets[name]) == (name != reached), name
 
 
 def test_metrics_are_finite_numbers(run):
@@ -240,9 +243,9 @@ def test_metrics_are_finite_numbers(run):
 
 
 def test_the_loss_falls_on_one_batch(run):
-    loss = {"bc": "actor_loss", "cql": "critic_loss", "discrete_cql": "critic_loss"}.get(
-        registry.name_of(run.algorithm), "td_loss"
-    )
+    kind = registry.name_of(run.algorithm)
+    other = {"bc": "actor_loss", "gcivl": "value_loss", "hiql": "value_loss", "qrl": "dynamics_loss"}
+    loss = (other | dict.fromkeys(["cql", "crl", "discrete_cql"], "critic_loss")).get(kind, "td_loss")
     state = run.states[0]
     for i in range(300):
         state, metrics = run.step(state, run.batch, jax.random.key(i))
@@ -255,7 +258,8 @@ def test_the_loss_falls_on_one_batch(run):
 
 def test_policies_act_within_the_bounds(run):
     observation = np.random.default_rng(1).normal(size=(50, FEATURES)).astype(np.float32) * 10.0
-    act = jax.jit(lambda state, observation, key: run.algorithm.policy(state)(observation, key))
+    goals = observation[::-1] if run.spec.context else None
+    act = jax.jit(lambda state, observation, key: run.algorithm.policy(state)(observation, key, goals))
     state = run.states[-1]
     still = act(state, observation, None)
     moving = act(state, observation, jax.random.key(0))
@@ -277,14 +281,23 @@ def test_policies_act_within_the_bounds(run):
 def test_contexts_and_named_observations_are_inputs(run):
     """Goals join the features; the shapes alone are checked, without compiling."""
     observation = (("camera", ArraySpec((2, 2), "uint8")), ("joints", ArraySpec((3,))))
-    spec = Spec(observation, run.spec.action, ArraySpec((4,)))
-    batch = dataclasses.replace(
-        run.batch, observation=spec.zeros(ROWS), next_observation=spec.zeros(ROWS), context=np.zeros((ROWS, 4), "f4")
-    )
+    spec, algorithm = Spec(observation, run.spec.action, ArraySpec((4,))), run.algorithm
+    looks = ("observation", "next_observation", "low_goal", "high_target")
+    if run.spec.context:
+        if registry.name_of(algorithm) == "qrl":
+            with pytest.raises(UsageError, match=r"one array of observations, say which .*: camera, joints"):
+                algorithm.view().with_context(spec)
+            return
+        algorithm = dataclasses.replace(algorithm, goal_array="joints", goal_entries=(2, 0))
+        spec = algorithm.view().with_context(spec)
+        assert spec.context.shape == (2,)
+    goals = np.zeros((ROWS, *spec.context.shape), "f4")
+    zeros = dict.fromkeys(looks, spec.zeros(ROWS)) | {"context": goals, "actor_context": goals}
+    batch = dataclasses.replace(run.batch, **zeros)
 
     def whole(key):
-        state, _ = run.algorithm.update(run.algorithm.init(key, spec), batch, key)
-        return run.algorithm.policy(state)(batch.observation, key, batch.context)
+        state, _ = algorithm.update(algorithm.init(key, spec), batch, key)
+        return algorithm.policy(state)(batch.observation, key, batch.context)
 
     assert jax.eval_shape(whole, jax.random.key(0)).shape == (ROWS, *run.spec.action.shape)
 
@@ -357,7 +370,7 @@ def test_actions_of_the_wrong_kind_are_refused(name):
     if kind == "discrete_cql":
         with pytest.raises(UsageError, match=r"discrete_cql needs discrete actions, found float32\[2\]; use "):
             algorithm.init(jax.random.key(0), CONTINUOUS)
-    elif kind != "bc":
+    elif kind not in ("bc", "gcivl", "hiql"):
         with pytest.raises(UsageError, match="needs continuous actions, found 3 choices; use discrete_cql"):
             algorithm.init(jax.random.key(0), DISCRETE)
     with pytest.raises(UsageError, match="learns from actions, and this data holds none"):

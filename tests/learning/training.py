@@ -26,15 +26,16 @@ def collect(mdp: TabularMDP, policy: np.ndarray, episodes: int, horizon: int, co
 def train(algorithm: Any, data: Dataset, steps: int) -> Any:
     """The states after `steps` updates; every leaf has a leading axis of `SEEDS`."""
     view, normalizer = algorithm.view(), Normalizer.of(data.spec)
-    columns = jax.tree.map(jax.numpy.asarray, table(data, view))
+    columns, spec = jax.tree.map(jax.numpy.asarray, table(data, view)), view.with_context(data.spec)
 
     def one(key):
         def update(state, step):
             rows_key, update_key = jax.random.split(jax.random.fold_in(key, step))
             rows = columns.rows[index.uniform(rows_key, len(columns.rows), view.batch_size)]
-            return algorithm.update(state, gather(columns, rows, view, normalizer), update_key)
+            draws = index.placed(index.hindsight(rows_key, view, len(columns.rows)), lambda at: columns.rows[at])
+            return algorithm.update(state, gather(columns, rows, view, normalizer, draws), update_key)
 
-        return jax.lax.scan(update, algorithm.init(key, data.spec), jax.numpy.arange(steps))
+        return jax.lax.scan(update, algorithm.init(key, spec), jax.numpy.arange(steps))
 
     states, metrics = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), SEEDS))
     assert all(np.isfinite(column).all() for column in metrics.values())

@@ -133,7 +133,7 @@ def test_goals_are_parts_of_observations():
     assert GoalPart("arm", (2, 1)).context(named) == ArraySpec((2,))
     assert GoalPart("eye").context(named) == ArraySpec((2, 2), "uint8")
     np.testing.assert_array_equal(GoalPart("arm", (2, 0)).of({"arm": np.arange(6).reshape(2, 3)}), [[2, 0], [5, 3]])
-    with pytest.raises(UsageError, match=r"which is the goal \(goal_array\): arm, eye"):
+    with pytest.raises(UsageError, match=r"say which by its name \(goal_array\): arm, eye"):
         GoalPart().context(named)
     with pytest.raises(UsageError, match="unknown array of observations .goal_array. 'amr'; did you mean 'arm'"):
         GoalPart("amr").context(named)

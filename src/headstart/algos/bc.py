@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from headstart.algorithm import View
+from headstart import config
+from headstart.algorithm import GoalPart, Goals, View
 from headstart.algos.require import continuous_actions, known_actions, sound_fields
 from headstart.algos.shared import flow_error, fresh_state
 from headstart.errors import UsageError
@@ -19,34 +20,51 @@ class BC:
     On discrete actions the policy is a softmax, whatever `policy_kind` says.
     """
 
-    policy_kind: Literal["tanh_gaussian", "gaussian", "deterministic", "flow"] = "tanh_gaussian"
+    policy_kind: Literal["tanh_gaussian", "gaussian", "deterministic", "flow", "unit_gaussian"] = "tanh_gaussian"
     """tanh_gaussian: what CQL, Cal-QL and SAC act with, so it transfers to them. gaussian: IQL's. deterministic:
-    mean squared error. flow: FQL's, for data in which several actions are right at once; sample from it."""
+    mean squared error. flow: FQL's, for data in which several actions are right at once; sample from it. unit_gaussian:
+    OGBench's, with which its goal-conditioned methods act."""
     actor_widths: tuple[int, ...] = (256, 256)
     """Hidden layers of the actor."""
     layer_norm: bool = False
     """LayerNorm in the actor."""
     dropout: float = 0.0
     """Dropout rate in the hidden layers (gaussian only)."""
+    exploration_noise: float = 0.2
+    """Standard deviation of the noise on sampled actions (unit_gaussian only)."""
     flow_steps: int = 10
     """Euler steps from noise to action (flow only)."""
     actor_lr: float = 3e-4
     """Adam learning rate."""
     batch_size: int = 256
     """Rows of a batch."""
+    goals: tuple[float, float, float] | None = None
+    """Shares of goals that are the row's own observation, a later one of its episode (uniformly), any of the data.
+    None: no goals; with them it is `gcbc`."""
+    goal_array: str = ""
+    """Name of the array of observations that a goal is, where they have names."""
+    goal_entries: tuple[int, ...] = ()
+    """Entries of that array; none: all."""
 
     def __post_init__(self):
         sound_fields(self)
         if self.dropout and self.policy_kind != "gaussian":
             raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
+        if self.layer_norm and self.policy_kind == "unit_gaussian":
+            raise UsageError("OGBench's policy (unit_gaussian) has no LayerNorm; set layer_norm to false")
+        self.view()
 
     def view(self) -> View:
-        return View(batch_size=self.batch_size, rewards=False)
+        goals = None if self.goals is None else Goals(*self.goals)
+        part = GoalPart(self.goal_array, self.goal_entries)
+        return View(batch_size=self.batch_size, rewards=False, goals=goals, goal=part)
 
     def init(self, key, spec):
         known_actions("bc", spec)
         options = {"layer_norm": self.layer_norm}
-        if spec.action.discrete:
+        if self.policy_kind == "unit_gaussian":
+            actor = nets.goal_actor(spec.input_size, spec.action, self.actor_widths, self.exploration_noise, key)
+        elif spec.action.discrete:
             trunk = nets.MLP(
                 spec.input_size, self.actor_widths, spec.action.categories, key, output_gain=0.01, **options
             )
@@ -93,3 +111,14 @@ class BC:
 
     def policy(self, state):
         return nets.Policy(state.nets["actor"])
+
+
+def GCBC(**changes) -> BC:
+    """Goal-conditioned behaviour cloning (Lynch et al. 2020; Ghosh et al. 2021): BC towards what followed.
+
+    Settings are OGBench's.
+    """
+    settings = {
+        "policy_kind": "unit_gaussian", "actor_widths": (512, 512, 512), "batch_size": 1024, "goals": (0.0, 1.0, 0.0),
+    }  # fmt: skip
+    return config.replace(BC(**settings), **changes)

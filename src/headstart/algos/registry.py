@@ -7,11 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from headstart import config
-from headstart.algos.bc import BC
+from headstart.algos.bc import BC, GCBC
 from headstart.algos.cql import CQL, CalQL
+from headstart.algos.crl import CRL
 from headstart.algos.discrete_cql import DiscreteCQL
 from headstart.algos.fql import FQL, QC, QCFQL
+from headstart.algos.gciql import GCIQL
+from headstart.algos.gcivl import GCIVL
+from headstart.algos.hiql import HIQL
 from headstart.algos.iql import IQL
+from headstart.algos.qrl import QRL
 from headstart.algos.sac import RLPD, SAC
 from headstart.algos.td3bc import TD3BC, ReBRAC
 from headstart.errors import unknown
@@ -19,9 +24,14 @@ from headstart.errors import unknown
 KINDS: dict[str, type] = {
     "bc": BC,
     "cql": CQL,
+    "crl": CRL,
     "discrete_cql": DiscreteCQL,
     "fql": FQL,
+    "gciql": GCIQL,
+    "gcivl": GCIVL,
+    "hiql": HIQL,
     "iql": IQL,
+    "qrl": QRL,
     "sac": SAC,
     "td3bc": TD3BC,
 }
@@ -29,6 +39,7 @@ KINDS: dict[str, type] = {
 
 PRESETS: dict[str, Callable[..., Any]] = {
     "calql": CalQL,
+    "gcbc": GCBC,
     "qc": QC,
     "qcfql": QCFQL,
     "rebrac": ReBRAC,
@@ -74,10 +85,13 @@ def from_json(data: dict[str, Any]) -> Any:
 
 
 def title(algorithm: Any) -> str:
-    """The name a reader expects: `calql` for a calibrated CQL, else that of its kind (presets are only settings)."""
+    """The name a reader expects: `calql` for a calibrated CQL, `gcbc` for BC with goals, else that of its kind (presets
+    are only settings)."""
     kind = name_of(algorithm)
     if getattr(algorithm, "calibrated", False) and kind == "cql":
         return "calql"
+    if kind == "bc" and algorithm.goals is not None:
+        return "gcbc"
     return kind
 
 

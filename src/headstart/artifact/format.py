@@ -100,7 +100,7 @@ def _contents(artifact: Artifact) -> dict[str, bytes]:
         "digests": artifact.digests,
         "components": _components(arrays["weights"]),
     }
-    examples = selftest.examples(artifact.spec, artifact.normalizer)
+    examples = selftest.examples(artifact)
     files = {
         MANIFEST: _json("settings or lineage", manifest),
         **{f"{part}.safetensors": safetensors.save(_contiguous(arrays[part])) for part in PARTS},

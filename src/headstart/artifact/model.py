@@ -85,6 +85,11 @@ class Artifact:
         return registry.title(self.algorithm)
 
     @property
+    def goals(self) -> bool:
+        """Whether it acts towards goals, its contexts."""
+        return self.algorithm.view().goals is not None
+
+    @property
     def steps(self) -> int:
         """Number of updates done."""
         return int(self.state.step.max())
@@ -150,10 +155,21 @@ class Artifact:
         """The action of one member for a raw observation, in the environment's units.
 
         observation: as the environment gives it, or with one leading axis for many; a dict where it has names. The
-        action has the same leading axis. key: a PRNG key samples, None takes the most likely action. context: (c,),
-        or with the same leading axis.
+        action has the same leading axis. key: a PRNG key samples, None takes the most likely action. context: of models
+        that act towards goals, the goal as an observation of the environment; else (c,); with the same leading axis.
+        A policy that decides on chunks of actions is asked anew at every call, and its first action taken: `chunk`
+        gives them all.
 
         Raises `UsageError` that names expected and found shapes.
+        """
+        chunk = self.chunk(observation, key, context, member)
+        return np.asarray(chunk.take(0, axis=-1 - len(self.spec.action.shape)))
+
+    def chunk(self, observation: Any, key: Any = None, context: Any = None, member: int = 0) -> np.ndarray:
+        """The actions (h, *shape) to execute one after the other before asking again; arguments as of `policy`.
+
+        h is the algorithm's `chunk`, 1 for most. With many observations the chunks have their leading axis. This is
+        how evaluation and online training execute a policy.
         """
         name, part = self.spec.observation[0]
         first = observation.get(name, ()) if isinstance(observation, dict) else observation
@@ -163,15 +179,21 @@ class Artifact:
         context = self._context(context, axes)
         if not many:
             observation, context = jax.tree.map(lambda x: x[None], (observation, context))
-        action = acting.act_one(
-            self._policies, self._member(member), self._normalizer, observation, key=key, context=context
+        actions = np.asarray(
+            acting.act_one(
+                self._policies, self._member(member), self._normalizer, observation, key=key, context=context
+            )
         )
-        return np.asarray(action if many else action[0])
+        if actions.ndim == 1 + len(self.spec.action.shape):
+            actions = actions[:, None]
+        return actions if many else actions[0]
 
     def act(self, observations: Any, keys: Any = None, context: Any = None) -> np.ndarray:
-        """Actions of all members side by side: raw observations (S, n, *shape) to raw actions (S, n, *action shape).
+        """Actions of all members side by side: raw observations (S, n, *shape) to raw actions (S, n, *action shape), or
+        chunks of them (S, n, h, *action shape).
 
-        keys: (S,) PRNG keys that sample, or None for the most likely actions. context: (S, n, c).
+        keys: (S,) PRNG keys that sample, or None for the most likely actions. context: (S, n, c), or goals like the
+        observations.
 
         Raises `UsageError` that names expected and found shapes.
         """
@@ -193,9 +215,16 @@ class Artifact:
         part = self.spec.context
         if part is None and context is not None:
             raise UsageError("this model takes no context")
-        if part is not None and context is None:
+        if part is None:
+            return None
+        if self.goals:
+            if context is None:
+                raise UsageError("this model acts towards a goal; give one as context, like an observation")
+            goals = acting.with_axes(self.spec, context, axes)
+            return acting.context(self.algorithm.view(), self.normalizer, goals)
+        if context is None:
             raise UsageError(f"this model needs a context of {part.describe()}")
-        return None if part is None else acting.as_part("context", part, context, axes)
+        return acting.as_part("context", part, context, axes)
 
     def _member(self, index: int) -> int:
         if not 0 <= index < self.members:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headstart.artifact.model import Artifact
 from headstart.data.columns import map_arrays, named_arrays
 from headstart.data.files import existing, read_npz
-from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, DataError, HeadstartError
-from headstart.spec import ArraySpec, Spec
+from headstart.spec import ArraySpec
 
 EXAMPLES = 16
 TOLERANCE = 1e-3
 """Largest difference of a replayed action, relative to half the range of actions; other machines round differently."""
 
 
-def examples(spec: Spec, normalizer: Normalizer) -> dict[str, np.ndarray]:
-    """Raw observations (n, *shape), and contexts (n, c), like those that the model was made for."""
+def examples(artifact: Artifact) -> dict[str, np.ndarray]:
+    """Raw observations (n, *shape), and goals like them or other contexts (n, c), like those the model was made for."""
+    spec, normalizer = artifact.spec, artifact.normalizer
     rng = np.random.default_rng(0)
     means = dict(named_arrays(normalizer.observation_mean, "")) if normalizer.observation_mean is not None else {}
     stds = dict(named_arrays(normalizer.observation_std, "")) if normalizer.observation_std is not None else {}
@@ -38,25 +39,29 @@ def examples(spec: Spec, normalizer: Normalizer) -> dict[str, np.ndarray]:
             return rng.uniform(low, high, shape).astype(part.dtype)
         return rng.normal(size=shape).astype(part.dtype)
 
-    drawn = {
-        f"observation/{name}" if name else "observation": draw(part, f"/{name}" if name else "")
-        for name, part in spec.observation
-    }
+    def looks(what: str) -> dict[str, np.ndarray]:
+        return {
+            f"{what}/{name}" if name else what: draw(part, f"/{name}" if name else "")
+            for name, part in spec.observation
+        }
+
+    if artifact.goals:
+        return looks("observation") | looks("goal")
     if spec.context is not None:
-        drawn["context"] = draw(spec.context, "context")
-    return drawn
+        return looks("observation") | {"context": draw(spec.context, "context")}
+    return looks("observation")
 
 
 def replay(artifact: Artifact, columns: dict[str, np.ndarray]) -> np.ndarray:
     """The most likely actions (S, n, ...) of all members for the same columns of examples."""
-    named = {name.partition("/")[2]: column for name, column in columns.items() if name.startswith("observation")}
-    observations = named.get("", named)
 
-    def repeat(column: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(column, (artifact.members, *column.shape))
+    def repeated(what: str) -> Any:
+        named = {name.partition("/")[2]: column for name, column in columns.items() if name.partition("/")[0] == what}
+        looks = named.get("", named)
+        return map_arrays(lambda column: np.broadcast_to(column, (artifact.members, *column.shape)), looks)
 
-    context = repeat(columns["context"]) if "context" in columns else None
-    return artifact.act(map_arrays(repeat, observations), context=context)
+    context = "goal" if artifact.goals else "context" if "context" in columns else None
+    return artifact.act(repeated("observation"), context=context and repeated(context))
 
 
 def check(artifact: Artifact, file: Path) -> None:

@@ -75,17 +75,13 @@ def _controller(name: str) -> Any:
 
 def _policy(folder: Path, env: str, seed: int | None) -> Callable[[Any], Any]:
     """The artifact's policy for the environment; sampled where a seed is given."""
-    import numpy as np
-
     from headstart.artifact import Artifact
     from headstart.envs import factory
     from headstart.envs.collect import sampling
 
     artifact = Artifact.load(folder)
     artifact.spec.require(factory.spec(env), str(folder), env)
-    if seed is None:
-        return lambda observations: np.asarray(artifact.policy(observations))
-    return sampling(artifact.policy, seed)
+    return artifact.chunk if seed is None else sampling(artifact.chunk, seed)
 
 
 @contextlib.contextmanager

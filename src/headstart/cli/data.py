@@ -82,7 +82,8 @@ def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:
         if not all(sound.get(column) for column in needs):
             continue
         try:
-            jax.eval_shape(lambda key, make=make: make().init(key, data.spec), jax.random.key(0))
+            spec = view.with_context(data.spec)
+            jax.eval_shape(lambda key, make=make, spec=spec: make().init(key, spec), jax.random.key(0))
         except UsageError:
             continue
         names.append(name)

@@ -3,6 +3,16 @@
 from headstart.nets.distributions import tanh_normal_log_prob, tanh_normal_sample
 from headstart.nets.encoders import flatten
 from headstart.nets.flow import BestOfActor, FlowActor, OneStepActor, flow_actor, one_step_actor, perceptron
+from headstart.nets.goals import (
+    OGBENCH,
+    Bilinear,
+    GoalValue,
+    HierarchicalPolicy,
+    Quasimetric,
+    UnitGaussianActor,
+    goal_actor,
+    to_sphere,
+)
 from headstart.nets.heads import (
     CategoricalActor,
     ChunkPolicy,
@@ -24,7 +34,9 @@ from headstart.nets.precision import Precision, multiply_in
 
 __all__ = [
     "MLP",
+    "OGBENCH",
     "BestOfActor",
+    "Bilinear",
     "CategoricalActor",
     "ChunkPolicy",
     "Critic",
@@ -33,22 +45,28 @@ __all__ = [
     "Ensemble",
     "FlowActor",
     "GaussianActor",
+    "GoalValue",
     "GreedyActor",
+    "HierarchicalPolicy",
     "LayerNorm",
     "Linear",
     "OneStepActor",
     "Policy",
     "Precision",
+    "Quasimetric",
     "Scalar",
     "TanhGaussianActor",
+    "UnitGaussianActor",
     "Value",
     "critic_ensemble",
     "flatten",
     "flow_actor",
+    "goal_actor",
     "multiply_in",
     "one_step_actor",
     "perceptron",
     "tanh_gaussian_actor",
     "tanh_normal_log_prob",
     "tanh_normal_sample",
+    "to_sphere",
 ]

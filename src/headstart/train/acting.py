@@ -10,9 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from headstart.algorithm import View
 from headstart.data.normalize import Normalizer
 from headstart.errors import UsageError
 from headstart.spec import ArraySpec, Spec
+
+
+def context(view: View, normalizer: Normalizer, goals: Any) -> Any:
+    """What policies see of goals, raw observations with any leading axes. normalizer: of NumPy arrays."""
+    return view.goal.of(normalizer.observation(goals))
 
 
 @functools.partial(jax.jit, static_argnames="algorithm")
@@ -23,9 +29,11 @@ def policies(algorithm: Any, state: Any) -> Any:
 
 @jax.jit
 def act(policies: Any, normalizer: Normalizer, observations: Any, keys: Any = None, context: Any = None) -> Any:
-    """Actions (S, n, *action shape) of S members for observations (S, n, *shape), both in the environment's units.
+    """Actions (S, n, *action shape) of S members for observations (S, n, *shape), both in the environment's units; of
+    policies that decide on chunks of h actions all of them, (S, n, h, *action shape).
 
-    keys: (S,) PRNG keys, one a member; None takes the most likely actions. context: (S, n, c) or None.
+    keys: (S,) PRNG keys, one a member; None takes the most likely actions. context: (S, n, c) as the algorithm sees it
+    (a goal by `context`), or None.
     """
     return jax.vmap(_act, in_axes=(0, None, 0, 0, 0))(policies, normalizer, observations, keys, context)
 
@@ -34,7 +42,7 @@ def act(policies: Any, normalizer: Normalizer, observations: Any, keys: Any = No
 def act_one(
     policies: Any, member: Any, normalizer: Normalizer, observations: Any, key: Any = None, context: Any = None
 ) -> Any:
-    """Actions (n, *action shape) of one member for observations (n, *shape); otherwise like `act`."""
+    """Actions of one member, without the axis S, for observations (n, *shape); otherwise like `act`."""
     policy = jax.tree.map(lambda leaf: leaf[member], policies)
     return _act(policy, normalizer, observations, key, context)
 
@@ -42,7 +50,7 @@ def act_one(
 def _act(policy: Any, normalizer: Normalizer, observations: Any, key: Any, context: Any) -> Any:
     # Full precision, so that a policy does the same on every machine; its cost beside training is small.
     with jax.default_matmul_precision("highest"):
-        action = policy(normalizer.observation(observations), key=key, context=context)
+        action = getattr(policy, "chunk", policy)(normalizer.observation(observations), key=key, context=context)
     return normalizer.raw_action(action)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,25 +21,27 @@ class Episode:
     """One evaluation episode.
 
     seed: the environment's. return_: undiscounted sum of rewards. length: decisions. success: whether any step solved
-    the task, None where the environment does not say.
+    the task, None where the environment does not say. task: its number, None where the environment has no choice.
     """
 
     seed: int
     return_: float
     length: int
     success: bool | None
+    task: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+        line = {"seed": self.seed, "return": self.return_, "length": self.length, "success": self.success}
+        return line if self.task is None else line | {"task": self.task}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Episode:
         """The inverse; `line` may hold more."""
-        return cls(line["seed"], line["return"], line["length"], line["success"])
+        return cls(line["seed"], line["return"], line["length"], line["success"], line.get("task"))
 
 
 def evaluate(
-    act: Callable[[Any], np.ndarray],
+    act: Callable[..., np.ndarray],
     env: str | Lanes,
     *,
     episodes: int,
@@ -50,15 +53,16 @@ def evaluate(
 ) -> list[list[Episode]]:
     """Episodes of every one of `members` policies that act side by side: [member][episode], in order of seeds.
 
-    act: observations with leading axes (members, lanes) -> environment actions with the same leading axes. Rows of
-    lanes that have no more to do hold old observations, and their actions are ignored.
+    act: as of `side_by_side`. Rows of lanes that have no more to do hold old observations, and their actions are
+    ignored. goals: act takes the goals that the environments have set as well, like the observations.
     Episode i of every member starts from the environment's seed `seed + i`, so members (and anything else evaluated
     with the same seed) are compared on the same start states.
     tape: is filled with every episode's actions, (member, seed) -> (T, *shape).
     env: a name for `factory.make`, closed afterwards; or open `Lanes`, a multiple of `members` of them, which stay
     open: opening is slow for some environments.
 
-    Raises `UsageError` for unknown environments, `TrainingError` for actions that are not finite.
+    Raises `UsageError` for unknown environments and those without goals where these are asked for, `TrainingError` for
+    actions that are not finite.
     """
     if episodes < 1 or members < 1:
         raise UsageError(f"evaluation needs at least one episode and member, found {episodes} and {members}")
@@ -79,25 +83,28 @@ def evaluate(
     return [sorted(result, key=lambda episode: episode.seed) for result in results]
 
 
-def side_by_side(act: Callable[[Any], np.ndarray], members: int) -> Actor:
+def side_by_side(act: Callable[..., np.ndarray], members: int, goals: bool = False) -> Actor:
     """An actor for lanes that `members` policies share evenly, neighbouring lanes for each.
 
-    act: observations with leading axes (members, lanes of each) -> environment actions with the same leading axes.
+    act: observations with leading axes (members, lanes of each) -> environment actions with the same leading axes, or
+    chunks of h actions (members, lanes of each, h, *shape), which are executed before it is asked again.
+    goals: it takes the goals of the episodes as well.
     """
 
     def actor(lanes: Lanes) -> np.ndarray:
         width = len(lanes) // members
-        actions = np.asarray(
-            act(map_arrays(lambda part: part.reshape(members, width, *part.shape[1:]), lanes.observations))
-        )
-        if actions.shape != (members, width, *lanes.action_space.shape):
-            raise UsageError(
-                f"{lanes.name}: the policy's actions have shape {actions.shape}, "
-                f"expected {(members, width, *lanes.action_space.shape)}"
-            )
+
+        def grouped(observations: Any) -> Any:
+            return map_arrays(lambda part: part.reshape(members, width, *part.shape[1:]), observations)
+
+        sights = (lanes.observations, lanes.goals) if goals else (lanes.observations,)
+        actions = np.asarray(act(*map(grouped, sights)))
+        expected = (members, width, *lanes.action_space.shape)
+        if expected not in (actions.shape, actions.shape[:2] + actions.shape[3:]):
+            raise UsageError(f"{lanes.name}: the policy's actions have shape {actions.shape}, expected {expected}")
         return actions.reshape(members * width, *actions.shape[2:])
 
-    return actor
+    return OpenLoop(actor)
 
 
 def interval(

@@ -15,6 +15,7 @@ from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, Replay, draw_batches
 from headstart.data.views import Table, one_batch
 from headstart.envs.lanes import Lanes
+from headstart.envs.open_loop import OpenLoop
 from headstart.spec import Spec
 from headstart.train import acting, updates
 from headstart.train.loop import Interruption, Progress, due
@@ -51,7 +52,7 @@ def train(
     view = algorithm.view()
     mixture = Mixture(options.mixture, options.offline_share, options.final_offline_share)
     frozen = frozenset(frozen)
-    act = _actor(normalizer, keys)
+    act = OpenLoop(_actor(normalizer, keys))
     progress = Progress("online", options.steps)
     with Lanes(env, len(seeds) * options.lanes) as lanes, Interruption.watch() as interruption, progress:
         players = [
@@ -72,6 +73,7 @@ def train(
             progress.start(step)
             for player in players:
                 player.restore(arrays["players"][str(player.seed)])
+            act.chunks = arrays.get("chunks")
         else:
             if evaluate is not None:
                 evaluate(learner.state, 0)
@@ -83,9 +85,11 @@ def train(
             before = step
             policies = acting.policies(algorithm, learner.state)
             for _ in range(min(options.collect, -(-(options.steps - step) // options.lanes))):
-                actions = act(policies, lanes.observations, step)
+                contexts = None if view.goals is None else acting.context(view, normalizer, lanes.goals)
+                actions = act(lanes, policies, step, contexts)
                 for lane, *outcome in lanes.step(actions):
-                    players[lane // options.lanes].record(lane, actions[lane], *outcome)
+                    context = None if contexts is None else contexts[lane]
+                    players[lane // options.lanes].record(lane, actions[lane], *outcome, context)
                 step += options.lanes
             for player in players:
                 player.settle()
@@ -116,7 +120,8 @@ def train(
                 evaluate(learner.state, step)
             if interruption.asked or due(before, step, options.steps, options.checkpoint_every):
                 kept = {str(player.seed): player.to_arrays() for player in players}
-                run.save(step, learner, {"updates": np.int64(done), "players": kept})
+                chunks = {} if act.chunks is None else {"chunks": act.chunks}
+                run.save(step, learner, {"updates": np.int64(done), "players": kept} | chunks)
             if interruption.asked and step < options.steps:
                 run.close()
                 interruption.stop(step, run.folder)
@@ -141,15 +146,17 @@ def _updates_at_once(options: OnlineOptions) -> int:
 
 
 def _actor(normalizer: Normalizer, keys: jax.Array) -> Callable:
-    """`act(policies, observations, step)` -> sampled actions in the environment's units, (S * lanes, *shape)."""
+    """`act(lanes, policies, step, contexts)` -> sampled actions in the environment's units, (S * lanes, *shape), or
+    chunks of them, (S * lanes, h, *shape); contexts: (S * lanes, c) or None."""
     # Updates fold small numbers into the keys, so acting draws from a stream of its own.
     acting_keys = jax.vmap(lambda key: jax.random.fold_in(key, 0xFFFFFFFF))(keys)
     keys_at = jax.jit(lambda step: jax.vmap(lambda key: jax.random.fold_in(key, step))(acting_keys))
     seeds = len(keys)
 
-    def act(policies: Any, observations: Any, step: int) -> np.ndarray:
-        grouped = jax.tree.map(lambda leaf: leaf.reshape(seeds, -1, *leaf.shape[1:]), observations)
-        actions = np.asarray(acting.act(policies, normalizer, grouped, keys=keys_at(step)))
+    def act(lanes: Lanes, policies: Any, step: int, contexts: Any) -> np.ndarray:
+        sights = lanes.observations, contexts
+        grouped, contexts = jax.tree.map(lambda leaf: leaf.reshape(seeds, -1, *leaf.shape[1:]), sights)
+        actions = np.asarray(acting.act(policies, normalizer, grouped, keys=keys_at(step), context=contexts))
         return actions.reshape(-1, *actions.shape[2:])
 
     return act
@@ -171,10 +178,13 @@ class _Player:
         for i in range(len(self.mine)):
             self._start(i)
 
-    def record(self, lane: int, action: np.ndarray, reward: float, terminated: bool, success: bool | None) -> None:
-        """Take what a step of one of its lanes brought; an ended episode is followed by the next."""
+    def record(
+        self, lane: int, action: np.ndarray, reward: float, terminated: bool, success: bool | None, context: Any
+    ) -> None:
+        """What a step of one of its lanes brought, taken for `context`; an ended episode is followed by the next."""
         i = lane - self.mine.start
-        self.replay.add(i, action, self.reward(reward), terminated, self.lanes.observation(lane))
+        observation = self.lanes.observation(lane)
+        self.replay.add(i, action, self.reward(reward), terminated, observation, bool(success), context)
         self.actions[i].append(action)
         self.returns[i] += reward
         self.solved[i] |= bool(success)
