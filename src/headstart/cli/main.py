@@ -19,6 +19,7 @@ VERBS = {
     "finetune": "Adapt an artifact to a task: online in an environment, on data, or both",
     "evaluate": "Play episodes with an artifact's policy",
     "diagnose": "Look at what an artifact's values and actions are worth",
+    "watch": "Show curves of runs in the terminal while they go on",
     "report": "Show what runs did: one page of curves, tables, diagnostics and settings",
     "data": "Inspect, convert and collect data",
     "list": "Name what there is: algorithms, recipes, formats, controllers, environments",
