@@ -21,6 +21,7 @@ VERBS = {
     "diagnose": "Look at what an artifact's values and actions are worth",
     "watch": "Show curves of runs in the terminal while they go on",
     "report": "Show what runs did: one page of curves, tables, diagnostics and settings",
+    "lab": "Run a small exact study of why things happen: values that mislead, finetuning that dips",
     "data": "Inspect, convert and collect data",
     "list": "Name what there is: algorithms, recipes, formats, controllers, environments",
 }
