@@ -108,9 +108,9 @@ def test_stopped_after_the_last_step(verb, whole, tmp_path, monkeypatch):
 # -- environments -------------------------------------------------------------------------------------------------
 
 
-def interrupted(env, out, step, steps=60):
+def interrupted(env, out, step, steps=60, name="sac", **settings):
     """Finetuning from scratch in `env`, stopped after the metrics of `step`; and the same with resume."""
-    algorithm = registry.algorithm("sac", actor_widths=(8,), critic_widths=(8,), batch_size=16)
+    algorithm = registry.algorithm(name, actor_widths=(8,), critic_widths=(8,), batch_size=16, **settings)
 
     def train(folder, resume=False):
         return api.finetune(
@@ -137,6 +137,14 @@ def test_episodes_in_mujoco_are_brought_back_bit_for_bit(env, tmp_path, capsys):
     assert resumed.digests == whole.digests
     require_same(tmp_path / "run", tmp_path / "whole")
     assert "could not be brought back" not in capsys.readouterr().err
+
+
+def test_chunks_under_way_are_finished_bit_for_bit(tmp_path):
+    """The run stops in the middle of chunks that were decided on before the last updates; lanes are at odds."""
+    env = "headstart/chain?n=5&continuous=1&slip=0.3&steps=13"
+    whole, resumed = interrupted(env, tmp_path, 40, name="qc", chunk=4, best_of=3, flow_steps=2)
+    assert resumed.digests == whole.digests
+    require_same(tmp_path / "run", tmp_path / "whole")
 
 
 class Moody(gymnasium.Env):

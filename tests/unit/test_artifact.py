@@ -141,6 +141,28 @@ def test_a_key_samples():
         artifact.act(np.stack([raw, raw]), jax.random.split(key, 3))
 
 
+def test_chunks_are_planned_at_once_and_a_call_gives_the_first_action(tmp_path):
+    artifact = model(ALGORITHMS["qc"], seeds=(0, 1), normalizer=STANDARD)
+    raw, key = observations(4), jax.random.key(5)
+    for how in (None, key):
+        chunks = artifact.chunk(raw, how, member=1)
+        assert chunks.shape == (4, 3, 2)
+        assert np.ptp(chunks, axis=1).min() > 0
+        assert ((chunks >= LOW) & (chunks <= HIGH)).all()
+        np.testing.assert_array_equal(artifact.policy(raw, how, member=1), chunks[:, 0])
+    np.testing.assert_allclose(artifact.chunk(raw[2], member=1), artifact.chunk(raw, member=1)[2], atol=1e-5)
+    np.testing.assert_allclose(artifact.policy(raw[2], member=1), artifact.chunk(raw, member=1)[2, 0], atol=1e-5)
+    together = artifact.act(np.stack([raw, raw]))
+    assert together.shape == (2, 4, 3, 2)
+    np.testing.assert_allclose(together[1], artifact.chunk(raw, member=1), atol=1e-5)
+    read = Artifact.load(artifact.save(tmp_path / "model"))
+    np.testing.assert_array_equal(read.act(np.stack([raw, raw])), together)
+    # Where actions are decided on one by one, a chunk holds one.
+    single = model(ALGORITHMS["fql"])
+    np.testing.assert_array_equal(single.chunk(raw)[:, 0], single.policy(raw))
+    assert model(ALGORITHMS["discrete_cql"], DISCRETE).chunk(raw[0]).shape == (1,)
+
+
 def test_discrete_actions_are_integers():
     artifact = model(ALGORITHMS["discrete_cql"], DISCRETE)
     actions = artifact.policy(observations(50))

@@ -245,8 +245,8 @@ def test_the_command_rolls_out_an_artifact(tmp_path, monkeypatch):
             assert path == tmp_path / "run"
             return Artifact()
 
-        def policy(self, observations, key=None):
-            likely = jax.numpy.ones(len(observations), int)
+        def chunk(self, observations, key=None):
+            likely = jax.numpy.ones((len(observations), 1), int)
             return likely if key is None else jax.random.bernoulli(key, 0.5, likely.shape).astype(int)
 
     monkeypatch.setitem(sys.modules, "headstart.artifact", types.SimpleNamespace(Artifact=Artifact))
