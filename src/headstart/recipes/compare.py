@@ -27,7 +27,7 @@ class Method:
     label: its name. algorithm: of pretraining, and of finetuning unless `online_algorithm` differs.
     offline_steps: gradient steps (0: finetuning starts from scratch). online: fields of `OnlineOptions`.
     start: an artifact whose components pretraining starts from. reward_scale, reward_shift: for this method rewards
-    become scale * reward + shift; scores stay those of the task.
+    become scale * reward + shift; scores stay those of the task. precision: of matrix products in all updates.
     """
 
     label: str
@@ -39,6 +39,7 @@ class Method:
     reward_scale: float = 1.0
     reward_shift: float = 0.0
 
+    precision: str = "float32"
 
 def prepare(recipe: Any, out: Path, resume: bool) -> None:
     """Make the folder and note the recipe's fields in `recipe.json`.
@@ -102,6 +103,7 @@ def compare(
         model = _pretrained(method, data, env, _folder(folder / "pretrain", resume), common)
         agent = api.finetune(
             model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
+            "precision": method.precision,
             **_folder(folder / "finetune", resume), **common, **method.online,
         )  # fmt: skip
         runs = [folder / "pretrain"] * (model is not None) + [folder / "finetune"]
