@@ -6,6 +6,7 @@ import csv
 import html.parser
 import json
 import re
+import shutil
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -280,13 +281,29 @@ def test_diagnoses(tmp_path):
     write_run(tmp_path / "run", scores={0: {0: [1], 1: [0]}, 10: {0: [1], 1: [1]}})
     write_diagnosis(
         tmp_path / "run", finding(), finding(title="Shift", flag=False, verdict="None found.", figures=[], table=None),
-        finding(title="Adversarial", flag=None, skipped="there is no critic", numbers={}, table=None, figures=[]),
+        finding(title="Adversarial", flag=None, verdict="Not made: no critic.", skipped="no critic", figures=[],
+                numbers={}, table=None),
     )  # fmt: skip
     found = Page(page.write([tmp_path / "run"], tmp_path / "report").page)
     assert re.search(r"flagged Calibration Q lies 3 under the returns\..*signed error -3\.25", found.text)
     assert "sound Shift None found." in found.text
-    assert "skipped Adversarial there is no critic" in found.text
-    assert found.all("img")[0]["alt"] == "Calibration: Q lies 3 under the returns."
+    assert "skipped Adversarial Not made: no critic." in found.text
+    (picture,) = found.all("img")
+    assert picture["alt"] == "Calibration: Q lies 3 under the returns."
+    assert picture["src"].startswith("data:image/svg+xml;base64,")
+    # Of two runs there is an overview; the lighter of two files is shown.
+    folder = write_diagnosis(tmp_path / "run" / "artifact", finding())
+    (tmp_path / "other").mkdir()
+    (folder / "calibration.png").write_bytes(b"PNG")
+    shutil.copytree(tmp_path / "run", tmp_path / "other" / "run")
+    shutil.rmtree(tmp_path / "other" / "run" / "diagnose")
+    shutil.move(folder, tmp_path / "other" / "run" / "diagnose")
+    found = page.contents([tmp_path / "run", tmp_path / "other"])
+    assert found["overview"].columns == ("finding", "cql (run): run", "cql (other): run")
+    assert found["overview"].rows == (
+        ("Calibration", "flagged", "flagged"), ("Shift", "sound", None), ("Adversarial", "skipped", None),
+    )  # fmt: skip
+    assert found["diagnoses"][1].findings[0].figures[0].uri.startswith("data:image/png;base64,")
 
 
 def test_diagnoses_that_are_not_understood_are_told(tmp_path):

@@ -55,12 +55,22 @@ class Diagnosis:
     findings: tuple[Finding, ...]
 
 
-def diagnoses(runs: Sequence[RunFiles]) -> list[Diagnosis]:
+def diagnoses(methods: Sequence[Method]) -> list[Diagnosis]:
     """From `diagnose/diagnose.json` of each run that has one. Raises `DataError` for what it does not understand."""
-    return [_diagnosis(run, file) for run in runs if (file := run.folder / "diagnose" / "diagnose.json").exists()]
+    named = {run: f"{method.label}: {run.folder.name}" for method in reversed(methods) for run in method.runs}
+    files = {run: run.folder / "diagnose" / "diagnose.json" for method in methods for run in method.runs}
+    return [_diagnosis(named[run], file) for run, file in files.items() if file.exists()]
 
 
-def _diagnosis(run: RunFiles, file: Path) -> Diagnosis:
+def overview(found: Sequence[Diagnosis]) -> Table:
+    """A row a finding, a column a run."""
+    titles = dict.fromkeys(finding.title for diagnosis in found for finding in diagnosis.findings)
+    states = [{finding.title: finding.state for finding in diagnosis.findings} for diagnosis in found]
+    rows = tuple((title, *(states_of.get(title) for states_of in states)) for title in titles)
+    return Table(("finding", *(diagnosis.run for diagnosis in found)), rows)
+
+
+def _diagnosis(name: str, file: Path) -> Diagnosis:
     content = read_json(file)
     if content.get("format") != DIAGNOSES:
         raise DataError(f"{file}: expected format {DIAGNOSES}, found {content.get('format')!r}; diagnose the run again")
@@ -69,7 +79,7 @@ def _diagnosis(run: RunFiles, file: Path) -> Diagnosis:
         findings = tuple(_finding(finding, file.parent) for finding in content["findings"])
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} does not describe a diagnosis ({error!r}); diagnose the run again") from error
-    return Diagnosis(str(run.folder), about, findings)
+    return Diagnosis(name, about, findings)
 
 
 def _finding(found: dict[str, Any], folder: Path) -> Finding:
@@ -79,9 +89,16 @@ def _finding(found: dict[str, Any], folder: Path) -> Finding:
         found["title"], found["verdict"], found["flag"],
         Table(("quantity", "value"), numbers) if numbers else None,
         Table(tuple(table["columns"]), tuple(map(tuple, table["rows"]))) if table else None,
-        tuple(media(folder / name, f"{found['title']}: {found['verdict']}") for name in found["figures"]),
+        tuple(_picture(folder / name, f"{found['title']}: {found['verdict']}") for name in found["figures"]),
         found["skipped"],
     )  # fmt: skip
+
+
+def _picture(file: Path, about: str) -> Media:
+    """A figure, or the PNG beside it where that is smaller: thousands of points are heavy as SVG."""
+    drawn = file.with_suffix(".png")
+    lighter = drawn.exists() and file.exists() and drawn.stat().st_size < file.stat().st_size
+    return media(drawn if lighter else file, about)
 
 
 def media(file: Path, about: str) -> Media:
@@ -172,7 +189,11 @@ def settings(run: RunFiles) -> Table:
 
 
 def differences(methods: Sequence[Method]) -> Table | None:
-    """Fields in which the last runs of methods differ, where at least two of them have the field; None: nowhere."""
+    """Fields in which the last runs of methods differ, where at least two of them have the field; None: nowhere.
+
+    Of a method with several tasks its first one counts.
+    """
+    methods = list({method.label: method for method in reversed(methods)}.values())[::-1]
     flat = [_flat(method.chains[0][-1].config) for method in methods]
     # Seeds have a column of the results, what a run started from is its lineage.
     names = dict.fromkeys(name for one in flat for name in one if name not in ("seeds", "source"))

@@ -89,14 +89,15 @@ def contents(
     for i, env in enumerate([*envs, None], 1):
         if members := [method for method in methods if method.task == env]:
             training.append((env or "without evaluations", results.training(members, f"training-{i}", labels)))
+    diagnoses = details.diagnoses(methods)
     last = [chain[-1] for method in methods for chain in method.chains]
     return {
         "title": title or ", ".join(dict.fromkeys(task.name for task in tasks)) or "Runs without evaluations",
-        "methods": methods, "labels": labels, "tasks": list(zip(tasks, curves, tables, strict=True)),
+        "labels": labels, "tasks": list(zip(tasks, curves, tables, strict=True)),
         "comparisons": comparisons, "training": training,
         "drawings": [*curves, *(drawing for _, part in (*comparisons, *training) for drawing in part)],
-        "diagnoses": details.diagnoses(found), "data_cards": details.data_cards(methods, found),
-        "videos": videos.shown(methods), "differences": details.differences(methods),
+        "diagnoses": diagnoses, "overview": details.overview(diagnoses), "videos": videos.shown(methods),
+        "data_cards": details.data_cards(methods, found), "differences": details.differences(methods),
         "settings": [(run.folder, details.settings(run)) for run in found],
         "lineages": [(run, details.lineage(run)) for run in last if run.manifest],
         "notes": notes, "files": _files(tasks, tables),
