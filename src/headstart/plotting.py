@@ -38,6 +38,6 @@ def diagonal(axis: Any) -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Write `path` (PNG) and, beside it, the same as SVG; the folder is made. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    figure.savefig(path.with_suffix(".svg"))
+    for place in (path, path.with_suffix(".svg")):
+        figure.savefig(place, dpi=150)
     return path

@@ -94,7 +94,9 @@ def _against_real_returns(subject: Subject, axis: Any) -> tuple[dict[str, float]
     error = np.mean(errors, axis=0)
     ranks = np.mean([rank_correlation(*pair) for pair in zip(values, real, strict=True)])
     for i, seed in enumerate(subject.artifact.seeds):
-        axis.scatter(real[i], values[i], s=6, alpha=0.4, color=plotting.COLOURS[i % 7], label=f"seed {seed}")
+        axis.scatter(
+            real[i], values[i], s=6, alpha=0.4, color=plotting.COLOURS[i % 7], label=f"seed {seed}", rasterized=True
+        )
     _finish(axis, "real return of the policy")
     numbers = {
         "real return": real.mean(),
@@ -137,7 +139,15 @@ def _figure(parts: int) -> tuple[Any, Any]:
 
 
 def _draw(axis: Any, values: np.ndarray, reference: np.ndarray, bins: Any, seeds: Any, label: str) -> None:
-    axis.scatter(reference, values.mean(0), s=4, alpha=0.25, color=plotting.GREY, label="states, mean over seeds")
+    axis.scatter(
+        reference,
+        values.mean(0),
+        s=4,
+        alpha=0.25,
+        color=plotting.GREY,
+        label="states, mean over seeds",
+        rasterized=True,
+    )
     middles = [reference[inside].mean() for inside in bins]
     for i, seed in enumerate(seeds):
         means = [values[i, inside].mean() for inside in bins]

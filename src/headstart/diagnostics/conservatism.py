@@ -92,7 +92,8 @@ def _measured(subject: Subject, weight: np.ndarray | None, impossible: np.ndarra
             ],
             axis=0,
         )
-        sentence = f" It lies {text(depth)} under the policy's real returns; returns spread over {subject.spread:.3g}."
+        depth_text, where = (text(depth), "under") if depth[0] > 0.0 else (text(-depth[[0, 2, 1]]), "above")
+        sentence = f" It lies {depth_text} {where} the policy's real returns; returns spread over {subject.spread:.3g}."
         numbers = {"real value": real.mean(), "below the real value": depth[0],
                    "share below the real value": (q < real).mean()}  # fmt: skip
         columns += ["Q-hat, environment", "real value", "below it by", "share below it"]

@@ -37,7 +37,9 @@ def landscape(subject: Subject) -> Finding:
         "highest value": np.nanmax(value),
         "lowest value": np.nanmin(value),
     }
-    verdict = f"Values go from {np.nanmin(value):.3g} to {np.nanmax(value):.3g}, at ({peak[0]:.3g}, {peak[1]:.3g})."
+    verdict = (
+        f"Values go from {np.nanmin(value):.3g} to {np.nanmax(value):.3g}, this at ({peak[0]:.3g}, {peak[1]:.3g})."
+    )
     flag, table, arrows = None, None, None
     if subject.discrete or subject.policy_actions.shape[-1] != 2:
         verdict += " Actions are not two-dimensional, so there are no arrows."
