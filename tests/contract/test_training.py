@@ -25,6 +25,8 @@ from headstart.train.run import Run, read_log
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ENV, DISCRETE_ENV = "headstart/chain?n=5&continuous=1&steps=20", "headstart/chain?n=5&steps=20"
+GOAL_ENV = ENV + "&goals=1&task=4"
+"""The same with the chain's right end as a goal."""
 QUIET = {"eval_episodes": 0, "log_every": 10}
 ROUND = {"steps": 32, "collect": 32}
 """One round of steps and of as many updates."""
@@ -102,6 +104,7 @@ def test_every_algorithm_goes_on_online_from_its_own_artifact(name, data, discre
     algorithm = small(name)
     discrete = registry.name_of(algorithm) == "discrete_cql"
     pile, env = (discrete_data, DISCRETE_ENV) if discrete else (data, ENV)
+    env = GOAL_ENV if algorithm.view().goals else env
     # As many batches at once as from the host: one compiled program for both phases.
     before = api.pretrain(algorithm, pile, steps=2, data_on="host", out=tmp_path / "before", **QUIET)
     after = api.finetune(tmp_path / "before", env=env, data=pile, **ROUND, out=tmp_path / "after", **QUIET)
@@ -265,6 +268,23 @@ def test_discrete_actions_that_the_task_does_not_have(discrete_data):
 def test_statistics_are_extended_only_where_there_are_some(data, trained):
     with pytest.raises(UsageError, match="'extend': the artifact holds no statistics; use 'keep'"):
         api.finetune(trained, data=data, steps=5, normalizer="extend", **QUIET)
+
+
+def test_sinks_get_numbers_of_training_and_evaluation(data):
+    class Kept(dict):
+        def log(self, step, values):
+            self.setdefault(step, {}).update(values)
+
+        def close(self):
+            self.closed = True
+
+    kept = Kept()
+    options = {"seeds": 2, "env": ENV, "eval_episodes": 2, "log_every": 5, "eval_every": 5}
+    api.pretrain(small("bc"), data, steps=10, sinks=[kept], **options)
+    assert kept.closed
+    assert sorted(kept) == [0, 5, 10]
+    assert {"offline/return", "offline/success/seed_1"} <= kept[0].keys()
+    assert {"offline/actor_loss", "offline/actor_loss/seed_0", "offline/rate", "offline/return"} <= kept[10].keys()
 
 
 def test_seeds_are_the_artifacts_unless_others_are_asked_for(data, trained):

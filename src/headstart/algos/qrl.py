@@ -73,8 +73,6 @@ class QRL:
     def init(self, key, spec):
         continuous_actions("qrl", spec)
         state_size, goal_size = sizes("qrl", spec)
-        if state_size != goal_size:
-            raise UsageError(f"qrl measures distances between whole observations, {spec.describe()}")
         actor_key, value_key, dynamics_key = jax.random.split(key, 3)
         options = nets.OGBENCH | {"layer_norm": self.layer_norm}
         components = {
