@@ -27,6 +27,8 @@ from headstart.train.evaluate import Evaluation
 from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.options import OfflineOptions, OnlineOptions
 from headstart.train.run import require_free
+from headstart.train.sinks import Sink
+from headstart.train.sinks import require as require_sinks
 
 
 def load(source: str | Dataset) -> Dataset:
@@ -49,6 +51,7 @@ def pretrain(
     reward_scale: float = 1.0,
     reward_shift: float = 0.0,
     resume: bool = False,
+    sinks: Collection[str | Sink] = (),
     **options: Any,
 ) -> Artifact:
     """Train on data that does not grow.
@@ -58,7 +61,8 @@ def pretrain(
     numbered from `seed`. env: where to evaluate (None: not), over eval_episodes; eval_sample: by sampled actions, not
     the likeliest. normalize: standardise observations by the data. reward_scale, reward_shift: rewards become
     scale * reward + shift. resume: go on with the run in `out`, or return its artifact where it is complete.
-    options: fields of `OfflineOptions`.
+    sinks: where the numbers go besides the run's files: "tensorboard", "wandb", "mlflow", or objects with the methods
+    of `headstart.train.sinks.Sink`. options: fields of `OfflineOptions`.
 
     Raises `UsageError` for what does not fit together, `DataError` for data that holds NaN, `TrainingError` for a loss
     that is not finite.
@@ -68,6 +72,7 @@ def pretrain(
     >>> model = hs.pretrain(hs.CalQL(), data, steps=20_000)     # doctest: +SKIP
     """
     require_free(out, resume)
+    require_sinks(sinks, out)
     algorithm = _algorithm(algorithm)
     options = _options(OfflineOptions, steps, options)
     data = _prepared(load(data), reward_scale, reward_shift)
@@ -90,7 +95,7 @@ def pretrain(
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
-    with phase.run(out, resume) as run:
+    with phase.run(out, resume, sinks) as run:
         states = offline.train(
             algorithm, states, keys, rows, normalizer, options, run.run, members, evaluate=run.evaluate
         )
@@ -116,6 +121,7 @@ def finetune(
     reward_scale: float | None = None,
     reward_shift: float | None = None,
     resume: bool = False,
+    sinks: Collection[str | Sink] = (),
     **options: Any,
 ) -> Artifact:
     """Adapt an artifact to a task: online in `env` (mixed with `data` where given), or on `data` alone.
@@ -129,7 +135,8 @@ def finetune(
     their number is another).
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
     them by those of `data`. reward_scale, reward_shift: by default those of the artifact.
-    options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and unused.
+    sinks: as of `pretrain`. options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and
+    unused.
 
     Raises `UsageError` for what does not fit together.
     """
@@ -140,6 +147,7 @@ def finetune(
             "online finetuning is evaluated where it learns (env); another place (eval_env) is for data alone"
         )
     require_free(out, resume)
+    require_sinks(sinks, out)
     source = artifact if isinstance(artifact, Artifact | None) else Artifact.load(artifact)
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
@@ -180,7 +188,7 @@ def finetune(
         states, report = transfer(source, algorithm, spec, states, components)
         print(report.describe(), file=sys.stderr)
     rows = None if data is None else table(data, algorithm.view())
-    with phase.run(out, resume) as run:
+    with phase.run(out, resume, sinks) as run:
         if env is None:
             states = offline.train(
                 algorithm, states, keys, rows, statistics, options, run.run, members, "adapt", freeze, run.evaluate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from headstart.train import acting, updates
 from headstart.train.evaluate import Episode, Evaluation
 from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.run import Run
+from headstart.train.sinks import Sink
 
 EVALUATION_SEED = 1_000_000
 """Seed of the first episode of evaluations during training: far from the small numbers that users choose."""
@@ -78,7 +79,7 @@ class Phase:
         self.run(out, resume)
         return Artifact.load(Path(out) / "artifact")
 
-    def run(self, out: str | Path | None, resume: bool) -> Running:
+    def run(self, out: str | Path | None, resume: bool, sinks: Collection[str | Sink] = ()) -> Running:
         """The run in the folder `out`, new or resumed (None: without files). Raises as `Run`."""
         described = {
             "phase": self.name,
@@ -89,7 +90,7 @@ class Phase:
             "data": None if self.data is None else self.data.summary(),
             "source": None if self.source is None else self.source.digest,
         }
-        return Running(self, Run(out, described, resume))
+        return Running(self, Run(out, described, resume, sinks))
 
 
 class Running:

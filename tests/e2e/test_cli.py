@@ -240,9 +240,9 @@ class Tiny:
     small: bool = False
     """Less of it."""
 
-    def run(self, out: Path, resume: bool = False) -> None:
+    def run(self, out: Path, resume: bool = False, sinks: tuple[str, ...] = ()) -> None:
         out.mkdir(exist_ok=resume)
-        (out / "said").write_text(f"{self} {resume}")
+        (out / "said").write_text(f"{self} {resume} {sinks}")
         print(out / "curves.png")
 
 
@@ -256,9 +256,9 @@ def tiny(monkeypatch):
 
 def test_run_makes_flags_of_a_recipes_fields(tiny, headstart):
     assert headstart("run", "tiny", "--out", "here", "--times", "5", "--small") == (0, "here/curves.png\n", "")
-    assert Path("here/said").read_text() == "Tiny(times=5, small=True) False"
+    assert Path("here/said").read_text() == "Tiny(times=5, small=True) False ()"
     assert headstart("run", "tiny", "--out", "here", "--resume")[0] == 0
-    assert Path("here/said").read_text() == "Tiny(times=2, small=False) True"
+    assert Path("here/said").read_text() == "Tiny(times=2, small=False) True ()"
     assert re.search(r"\n  tiny +Writes how often it was asked to\n", headstart("run", "--help")[1])
     assert "How often." in headstart("run", "tiny", "--help")[1]
 

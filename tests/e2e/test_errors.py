@@ -185,6 +185,8 @@ def test_data_that_disagrees_with_the_environment(fails, model):
         ("pretrain sac --data x --out r --steps 3 --discount 1.5", ["--discount: expected at most 1"]),
         ("pretrain td3bc --data x --out r --steps 3 --critic-lr -1", ["error: --critic-lr: expected at least 0"]),
         ("finetune scratch --env e --steps 3 --out r", ["--algo"]),
+        ("pretrain bc --data x --out r --steps 3 --sink tensorbord", ["unknown sink 'tensorbord'", "'tensorboard'"]),
+        ("run quickstart --out r --sink tensorbord", ["unknown sink 'tensorbord'"]),
         ("finetune x --steps 3 --out r --env e --weight 3", ["--weight is a field of algorithms", "--set weight="]),
         ("finetune x --steps 3 --out r --data d --warmup 3", ["--warmup", "--env", "does not apply"]),
         ("finetune x --steps 3 --out r --env e --data-on host", ["--data-on", "--data alone", "does not apply"]),

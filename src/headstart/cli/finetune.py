@@ -40,6 +40,7 @@ def main(args: list[str]) -> None:
         reward_scale: float | None = None,
         reward_shift: float | None = None,
         resume: bool = False,
+        sink: tuple[str, ...] = (),
         training: Flat[kind],
     ) -> None:
         """Adapt an artifact to a task: online in --env (mixed with --data where given), or on --data alone.
@@ -68,6 +69,7 @@ def main(args: list[str]) -> None:
             reward_scale: Rewards become scale * reward + shift; by default as in the artifact.
             reward_shift: The shift.
             resume: Go on with the run in --out, started with the same settings, where it stopped.
+            sink: Where the numbers go besides the run's files: tensorboard, wandb, mlflow (extras of these names).
         """
         from headstart import api
 
@@ -76,7 +78,7 @@ def main(args: list[str]) -> None:
             source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
             components=parse.assignments(components, "--components") or None, normalizer=normalizer,
             eval_env=eval_env, eval_episodes=eval_episodes, eval_sample=eval_sample, reward_scale=reward_scale,
-            reward_shift=reward_shift, resume=resume, **dataclasses.asdict(training),
+            reward_shift=reward_shift, resume=resume, sinks=sink, **dataclasses.asdict(training),
         )  # fmt: skip
         inherited = None if source is None else source.settings.get("env")
         outcome.tell(result, out, env or eval_env or inherited)

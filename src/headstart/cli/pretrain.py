@@ -29,6 +29,7 @@ def main(args: list[str]) -> None:
         reward_scale: float = 1.0,
         reward_shift: float = 0.0,
         resume: bool = False,
+        sink: tuple[str, ...] = (),
         training: Flat[OfflineOptions],
         algorithm: Flat[type(preset)] = preset,
     ) -> None:
@@ -47,13 +48,14 @@ def main(args: list[str]) -> None:
             reward_scale: Rewards become scale * reward + shift.
             reward_shift: The shift.
             resume: Go on with the run in --out, started with the same settings, where it stopped.
+            sink: Where the numbers go besides the run's files: tensorboard, wandb, mlflow (extras of these names).
         """
         from headstart import api
 
         artifact = api.pretrain(
             algorithm, data, out=out, seeds=seeds, seed=seed, env=env, eval_episodes=eval_episodes,
             eval_sample=eval_sample, normalize=normalize, reward_scale=reward_scale, reward_shift=reward_shift,
-            resume=resume, **dataclasses.asdict(training),
+            resume=resume, sinks=sink, **dataclasses.asdict(training),
         )  # fmt: skip
         outcome.tell(artifact, out, env)
 

@@ -16,14 +16,15 @@ def main(args: list[str]) -> None:
 
     kind = recipe(name)
 
-    def run(*, out: Path, resume: bool = False, settings: Flat[kind]) -> None:
+    def run(*, out: Path, resume: bool = False, sink: tuple[str, ...] = (), settings: Flat[kind]) -> None:
         """Run a named, complete experiment.
 
         Args:
             out: Folder for everything that the experiment writes; what is there is never overwritten.
             resume: Go on with the experiment in --out, started with the same settings, where it stopped.
+            sink: Where the numbers go besides the runs' files: tensorboard, wandb, mlflow (extras of these names).
         """
-        settings.run(out, resume)
+        settings.run(out, resume, sink)
 
     parse.call(run, rest, f"headstart run {name}")
 

@@ -5,4 +5,5 @@ RECIPES: dict[str, str] = {
     "adroit-door": "headstart.recipes.adroit_door:AdroitDoor",
 }
 """Name -> "module:Class". Each is a frozen dataclass whose fields are its flags, with a method
-`run(self, out: Path, resume: bool = False) -> None` that prints its table and where its picture is."""
+`run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None` that prints its table and where its
+picture is."""

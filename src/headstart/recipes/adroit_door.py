@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +50,26 @@ class AdroitDoor:
     eval_episodes: int = 40
     """Episodes of every evaluation, of each seed."""
 
-    def run(self, out: Path, resume: bool = False) -> None:
+    def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
         from headstart.recipes.compare import compare, prepare
 
         for name in self.methods:
             if name not in METHODS:
                 raise unknown("method", name, METHODS)
-        prepare(self, out, resume)
-        clone = self._clone(out / "bc", "tanh_gaussian", resume)
+        prepare(self, out, resume, sinks)
+        clone = self._clone(out / "bc", "tanh_gaussian", resume, sinks)
         data = self._data(clone, out / "data")
         _say(f"data: {data.episodes} episodes, {data.steps:,} steps")
         picture = compare(
-            self._methods(out, clone, data, resume), data, ENVIRONMENT, out, seeds=self.seeds, score="success",
+            self._methods(out, clone, data, resume, sinks), data, ENVIRONMENT, out, seeds=self.seeds, score="success",
             title="Adroit door, sparse reward", eval_episodes=self.eval_episodes, baselines={"bc": clone},
-            resume=resume,
+            resume=resume, sinks=sinks,
         )  # fmt: skip
         print(f"picture: {picture}")
 
     # -- data -------------------------------------------------------------------------------------------------
 
-    def _clone(self, out: Path, policy_kind: str, resume: bool) -> Any:
+    def _clone(self, out: Path, policy_kind: str, resume: bool, sinks: Collection[str]) -> Any:
         """A clone of all demonstrations, from raw observations (standardised ones give 0%)."""
         from headstart import api
         from headstart.algos.bc import BC
@@ -80,7 +81,7 @@ class AdroitDoor:
         _say(f"cloning the demonstrations ({policy_kind})")
         return api.pretrain(
             BC(actor_widths=(512, 512), policy_kind=policy_kind), demonstrations, steps=CLONE_STEPS, out=out,
-            resume=resume and begun(out),
+            resume=resume and begun(out), sinks=sinks,
         )  # fmt: skip
 
     def _data(self, clone: Any, out: Path) -> Any:
@@ -103,7 +104,7 @@ class AdroitDoor:
 
     # -- methods ----------------------------------------------------------------------------------------------
 
-    def _methods(self, out: Path, clone: Any, data: Any, resume: bool) -> list[Any]:
+    def _methods(self, out: Path, clone: Any, data: Any, resume: bool, sinks: Collection[str]) -> list[Any]:
         from headstart.recipes.compare import Method, mean_return
 
         settings = _small(mean_return(data, 0.99)) if self.small else _published()
@@ -119,7 +120,7 @@ class AdroitDoor:
                 offline_steps = self.offline_steps
             start = clone if found.get("clone") == "tanh_gaussian" else None
             if found.get("clone") == "deterministic":
-                start = self._clone(out / "bc-deterministic", "deterministic", resume)
+                start = self._clone(out / "bc-deterministic", "deterministic", resume, sinks)
             scale, shift = found.get("rewards", (1.0, 0.0))
             methods.append(Method(name, found["algorithm"], offline_steps, online, None, start, scale, shift))
         return methods

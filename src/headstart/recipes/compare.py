@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from headstart.errors import UsageError
 from headstart.report.figures import learning_curves
 from headstart.report.scores import Curve, Finetuning, Score, Trace, markdown, text
 from headstart.train.run import begun, read_log
+from headstart.train.sinks import require as require_sinks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +39,17 @@ class Method:
     start: Artifact | None = None
     reward_scale: float = 1.0
     reward_shift: float = 0.0
-
     precision: str = "float32"
 
-def prepare(recipe: Any, out: Path, resume: bool) -> None:
+
+def prepare(recipe: Any, out: Path, resume: bool, sinks: Collection[str] = ()) -> None:
     """Make the folder and note the recipe's fields in `recipe.json`.
 
     Raises `UsageError` where the folder holds something and the run is not to be resumed, where there is nothing to
-    resume, or where it was started with other fields; `methods` may differ, so that others can join later.
+    resume, where it was started with other fields (`methods` may differ, so that others can join later), and for sinks
+    that are not installed.
     """
+    require_sinks(sinks, out)
     asked = {name: value for name, value in config.to_json(recipe).items() if name != "methods"}
     note = out / "recipe.json"
     if resume and not note.exists():
@@ -81,6 +84,7 @@ def compare(
     baselines: Mapping[str, Artifact] | None = None,
     lowest_return: float | None = None,
     resume: bool = False,
+    sinks: Collection[str] = (),
 ) -> Path:
     """Run every method, write `results.md`, `results.json` and `curves.png` in `out`, print the table.
 
@@ -97,13 +101,13 @@ def compare(
              f"{method.online['steps']:,} environment steps online")  # fmt: skip
         folder = out / method.label
         common = {
-            "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample,
+            "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "sinks": sinks,
             "reward_scale": method.reward_scale, "reward_shift": method.reward_shift,
+            "precision": method.precision,
         }  # fmt: skip
         model = _pretrained(method, data, env, _folder(folder / "pretrain", resume), common)
         agent = api.finetune(
             model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
-            "precision": method.precision,
             **_folder(folder / "finetune", resume), **common, **method.online,
         )  # fmt: skip
         runs = [folder / "pretrain"] * (model is not None) + [folder / "finetune"]

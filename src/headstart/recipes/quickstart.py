@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 DECISIONS = "sparse=1&repeat=8&steps=40"
@@ -41,12 +42,12 @@ class Quickstart:
     eval_episodes: int = 12
     """Episodes of every evaluation, of each seed."""
 
-    def run(self, out: Path, resume: bool = False) -> None:
+    def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
         from headstart.algos.registry import algorithm
         from headstart.recipes.compare import Method, compare, mean_return, prepare
         from headstart.recipes.maze import NAME
 
-        prepare(self, out, resume)
+        prepare(self, out, resume, sinks)
         data = self._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
         settings = {
             "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "actions": 4, "weight": 10.0,
@@ -61,6 +62,7 @@ class Quickstart:
             # By their likeliest actions both solve this maze once pretrained; the curves are of sampled actions, which
             # tell them apart, and the table has both.
             eval_sample=True, lowest_return=LOWEST_RETURN, resume=resume,
+            sinks=sinks,
         )  # fmt: skip
         print(READING)
         print(f"picture: {picture}")

@@ -4,6 +4,7 @@ config.json      everything that decides the run
 metrics.jsonl    one line per log step and seed
 episodes.jsonl   one line per evaluation episode
 timing.jsonl     wall-clock seconds and rates, apart from the above so that a resumed run's files are the same
+sinks.json       names of the run at the sinks that it has (`headstart.train.sinks`)
 checkpoints/     Orbax
 artifact/        the result
 """
@@ -14,6 +15,7 @@ import contextlib
 import json
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import numpy as np
 
 from headstart import trees
 from headstart.errors import DataError, TrainingError, UsageError
+from headstart.train.sinks import Fan, Sink
 
 LOGS = ("metrics", "episodes", "timing")
 WRITING = (OSError, ValueError)
@@ -31,15 +34,22 @@ WRITING = (OSError, ValueError)
 class Run:
     """A run directory, or (with no folder) the same without files.
 
-    Raises as `require_free`, `UsageError` where a resumed run was started with other settings, and `TrainingError`
-    where the folder cannot be written.
+    sinks: names or objects that get the numbers as well. Raises as `require_free`, `UsageError` where a resumed run
+    was started with other settings, and `TrainingError` where the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path | None, config: dict[str, Any], resume: bool = False):
+    def __init__(
+        self,
+        folder: str | Path | None,
+        config: dict[str, Any],
+        resume: bool = False,
+        sinks: Collection[str | Sink] = (),
+    ):
         self.folder = None if folder is None else Path(folder)
         self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in LOGS}
         self._checkpoints = None
         require_free(folder, resume)
+        self._sinks = Fan(sinks, self.folder, config)
         if self.folder is None:
             return
         config = json.loads(json.dumps(config))
@@ -58,10 +68,14 @@ class Run:
     # -- records ----------------------------------------------------------------------------------------------
 
     def write(self, log: str, lines: list[dict[str, Any]]) -> None:
-        """Append lines to `metrics`, `episodes` or `timing`."""
+        """Append lines of one step to `metrics`, `episodes` or `timing`, and pass them on to the sinks."""
         if self.folder is None:
             self.records[log] += lines
-            return
+        else:
+            self._append(log, lines)
+        self._sinks.write(lines)
+
+    def _append(self, log: str, lines: list[dict[str, Any]]) -> None:
         try:
             with (self.folder / f"{log}.jsonl").open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
@@ -149,7 +163,8 @@ class Run:
         return step, learner, restored["arrays"].get("more", {})
 
     def close(self) -> None:
-        """Wait for the writer. Raises `TrainingError` where the last checkpoint could not be written."""
+        """Close the sinks and wait for the checkpoints' writer. Raises `TrainingError` where it could not write."""
+        self._sinks.close()
         if self._checkpoints is not None:
             try:
                 self._checkpoints.wait_until_finished()
