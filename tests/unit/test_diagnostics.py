@@ -12,7 +12,6 @@ from headstart.artifact import Artifact
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
 from headstart.data.transform import scale_rewards
-from headstart.diagnostics import rollouts
 from headstart.diagnostics.adversarial import adversarial
 from headstart.diagnostics.calibration import calibration
 from headstart.diagnostics.conservatism import conservatism
@@ -20,6 +19,7 @@ from headstart.diagnostics.diagnose import DIAGNOSTICS, diagnose
 from headstart.diagnostics.exact import behaviour, conservative_values, estimated
 from headstart.diagnostics.findings import Diagnosis, Finding, Table, Unsupported
 from headstart.diagnostics.landscape import landscape
+from headstart.diagnostics.replays import returns_after
 from headstart.diagnostics.shift import shift
 from headstart.envs.tabular import gridworld, random_mdp
 from headstart.errors import UsageError
@@ -299,14 +299,14 @@ def test_returns_of_other_actions_are_those_of_the_problem():
     (past,) = looked.experience
     rows = past.data.starts[None]
     left = np.zeros((1, len(rows[0])), np.int32)
-    found = rollouts.returns_after(looked.artifact, ENV, [past], rows, left, looked.reward, looked.tail, 0, False)
+    found = returns_after(looked, rows, left)
     states = past.data.observations[rows[0]].argmax(-1)
     assert found.mean() == pytest.approx(TRUE[states, 0].mean(), abs=0.05)
 
 
-def test_an_environment_that_does_not_come_back_is_named(monkeypatch):
+def test_an_environment_that_does_not_come_back_is_named():
+    """As if chance were not its seed's."""
     looked = subject(table(TRUE, DATA), DATA, ENV)
-    monkeypatch.setattr(rollouts, "SEED", 1)
     for past in looked.experience:
         past.seeds[:] += 1
     with pytest.raises(Unsupported, match="does not come back"):

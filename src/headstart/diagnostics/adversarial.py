@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from headstart import nets, plotting
-from headstart.diagnostics import rollouts
-from headstart.diagnostics.calibration import text
 from headstart.diagnostics.findings import Finding, Table
+from headstart.diagnostics.replays import returns_after
+from headstart.diagnostics.statistics import text
 from headstart.diagnostics.subject import Subject, action_values, in_blocks
 from headstart.diagnostics.support import Support
 from headstart.train.evaluate import interval
@@ -43,15 +43,14 @@ def adversarial(subject: Subject) -> Finding:
     # (S, n): the better of both ascents, which never end below where they began.
     tops = np.maximum(*(path[..., -1] for path in paths.values()))
     from_data = paths["the data"][..., -1] >= paths["the policy"][..., -1]
-    axes = (..., *[None] * (ends["the data"].ndim - 2))
-    best = np.where(from_data[axes], ends["the data"], ends["the policy"])
+    picked = from_data if subject.discrete else from_data[..., None]
+    best = np.where(picked, ends["the data"], ends["the policy"])
     base = paths["the policy"][..., 0]
     climb = interval((tops - base).mean(0))
 
     support = Support(subject)
-    states, held = support.held_states, support.held
-    far = [support.action_distances(states, actions[held]) for actions in best]
-    outside = [float((found > support.action_radius(support.own_actions)).mean()) for found in far]
+    far = [support.action_distances(support.held_states, actions[support.held]) for actions in best]
+    outside = [float((found > support.action_radius).mean()) for found in far]
     numbers = {
         "Q-hat of the data's actions": paths["the data"][..., 0].mean(),
         "Q-hat of the policy's actions": base.mean(),
@@ -144,11 +143,7 @@ def _in_environment(subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarra
     rows = [some[:count] for some in rows]
     observations, actions, usual = subject.at(rows)
     best, path = ascend(subject, observations, actions)
-    raw = subject.artifact.normalizer.raw_action(best)
-    real = rollouts.returns_after(
-        subject.artifact, subject.env, subject.experience, np.stack(rows), raw, subject.reward, subject.tail,
-        subject.seed, subject.sample,
-    )  # fmt: skip
+    real = returns_after(subject, np.stack(rows), best)
     return path[..., -1], real, usual
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from headstart import plotting
 from headstart.diagnostics.findings import Finding, Table
-from headstart.diagnostics.statistics import rank_correlation
+from headstart.diagnostics.statistics import by_episode, rank_correlation, text
 from headstart.diagnostics.subject import Subject
-from headstart.train.evaluate import interval
 
 NAME, TITLE = "calibration", "Calibration"
 QUANTILES = 5
@@ -64,23 +63,6 @@ def calibration(subject: Subject) -> Finding:
     return Finding(
         NAME, TITLE, verdict, bool(under or over), numbers, _table(subject, values, reference, bins), {NAME: figure}
     )
-
-
-def by_episode(differences: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """(mean, low, high) of differences (S, n) between states of episodes `groups` (n,): 95% bootstrap over episodes
-    of the mean over members."""
-    _, episode, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    means = np.bincount(episode, differences.mean(0)) / counts
-    mean, low, high = interval(means)
-    # The mean over states, with the interval of the mean over episodes around it.
-    shift = float(differences.mean()) - mean
-    return np.array([mean + shift, low + shift, high + shift])
-
-
-def text(value: np.ndarray) -> str:
-    """A mean and its interval: `-6.3 [-6.9, -5.8]`."""
-    mean, low, high = value
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _against_real_returns(subject: Subject, axis: Any) -> tuple[dict[str, float], np.ndarray]:

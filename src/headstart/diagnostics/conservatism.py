@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from headstart import plotting
-from headstart.diagnostics.calibration import by_episode, text
 from headstart.diagnostics.exact import behaviour, conservative_values, estimated
 from headstart.diagnostics.findings import Finding, Table
+from headstart.diagnostics.statistics import by_episode, text
 from headstart.diagnostics.subject import Subject
 from headstart.envs import factory, tabular
 

@@ -26,8 +26,7 @@ def shift(subject: Subject) -> Finding:
     that is better than the data's must differ from it.
     """
     support = Support(subject)
-    own_actions = support.own_actions
-    radii = {"actions": support.action_radius(own_actions), "states": support.state_radius}
+    radii = {"actions": support.action_radius, "states": support.state_radius}
     rows: list[tuple[Any, ...]] = []
     drawn: dict[str, list[np.ndarray]] = {"actions": [], "states": []}
     compared = [*_actions(subject, support), *(_states(subject, support) if subject.env else [])]
@@ -56,7 +55,7 @@ def shift(subject: Subject) -> Finding:
         sentences.append(f"Of the states met online {shares} lie outside, in its thirds.")
     flag = any(numbers.get(f"{what}: share outside the data", 0.0) > OUTSIDE for what in drawn)
     columns = ("what", "of", "classifier accuracy", "by chance, low", "by chance, high", "share outside", "distance")
-    own = {"actions": own_actions, "states": support.own_states}
+    own = {"actions": support.own_actions, "states": support.own_states}
     figure = _figure({what: (own[what], found, radii[what]) for what, found in drawn.items() if found}, subject)
     return Finding(NAME, TITLE, " ".join(sentences), flag, numbers, Table(columns, tuple(rows)), {NAME: figure})
 

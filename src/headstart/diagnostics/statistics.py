@@ -1,10 +1,12 @@
-"""The statistics of diagnostics, in NumPy: ranks, two-sample tests, nearest neighbours."""
+"""The statistics of diagnostics, in NumPy: ranks, intervals, two-sample tests, distances."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
+
+from headstart.train.evaluate import interval
 
 FEATURES = 256
 """Random ReLU features of the classifier."""
@@ -23,6 +25,23 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
 def _ranks(x: np.ndarray) -> np.ndarray:
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
+
+
+def by_episode(differences: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(mean, low, high) of differences (S, n) between states of episodes `groups` (n,): 95% bootstrap over episodes
+    of the mean over members."""
+    _, episode, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    means = np.bincount(episode, differences.mean(0)) / counts
+    mean, low, high = interval(means)
+    # The mean over states, with the interval of the mean over episodes around it.
+    shift = float(differences.mean()) - mean
+    return np.array([mean + shift, low + shift, high + shift])
+
+
+def text(value: np.ndarray) -> str:
+    """A mean and its interval: `-6.3 [-6.9, -5.8]`."""
+    mean, low, high = value
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,10 @@ from headstart.data.returns import pessimistic_tail, returns_to_go
 from headstart.diagnostics import rollouts
 from headstart.diagnostics.findings import Unsupported
 from headstart.envs import factory
+from headstart.envs.lanes import Actor
 from headstart.errors import UsageError
 from headstart.train import acting
+from headstart.train.evaluate import side_by_side
 
 BLOCK = 1024
 """States that a compiled program looks at at once; one shape serves every number of them."""
@@ -245,13 +247,22 @@ class Subject:
         if self.env is None:
             raise Unsupported("no environment is given")
         self._without_context()
-        records = rollouts.episodes_of(self.artifact, self.env, self.episodes, self.seed, self.sample)
+        records = rollouts.episodes_of(
+            self.actor(), self.env, self.artifact.members, self.episodes, self.seed, self.discount
+        )  # fmt: skip
         try:
             tail = self.tail
         except Unsupported:
             # Whoever asks for returns is told why there are none; states and actions can be compared without.
             tail = float("nan")
         return [rollouts.experience(part, self.env, self.rewarded, self.discount, tail) for part in records]
+
+    def actor(self) -> Actor:
+        """The members' policies, for lanes that they share evenly; each actor draws the same chances."""
+        draw = acting.drawn_keys(self.seed, self.artifact.members) if self.sample else lambda: None
+        return side_by_side(
+            lambda observations: self.artifact.act(observations, keys=draw()), self.artifact.members
+        )  # fmt: skip
 
     def reward(self, raw: float) -> float:
         """A reward of the environment as the artifact has learned from it."""

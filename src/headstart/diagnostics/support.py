@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ LEAST = 0.05
 class Support:
     """Half of the data's episodes as reference; the steps of the others tell which distances are usual.
 
-    held: (h,) positions among the subject's states of those others. state_radius, action_radius: distances that 95% of
-    their states and actions keep to the reference.
+    held: (h,) positions among the subject's states of those others; held_states: (h, f) themselves, scaled. own_states:
+    (h,) their distances to the reference. state_radius: what 95% of these keep.
 
     Raises `Unsupported` where there is a single episode.
     """
@@ -38,8 +39,8 @@ class Support:
         inside = np.isin(groups, names[: len(names) // 2])
         self.reference, self.held = np.flatnonzero(inside), np.flatnonzero(~inside)
         states = self.scaled(subject.observations)
-        self._states = states[self.reference]
-        self.own_states = self.state_distances(states[self.held])
+        self._states, self.held_states = states[self.reference], states[self.held]
+        self.own_states = self.state_distances(self.held_states)
         self.state_radius = max(LEAST, float(np.quantile(self.own_states, QUANTILE)))
 
     def scaled(self, observations: Any) -> np.ndarray:
@@ -59,16 +60,12 @@ class Support:
             return (taken != actions[:, None]).all(1).astype(float)
         return np.sqrt(np.square(taken - actions[:, None]).mean(-1)).min(1)
 
-    @property
+    @functools.cached_property
     def own_actions(self) -> np.ndarray:
         """(h,) distances of the held steps' own actions."""
         return self.action_distances(self.held_states, self.subject.actions[self.held])
 
-    @property
-    def held_states(self) -> np.ndarray:
-        """(h, f) scaled."""
-        return self.scaled(self.subject.observations)[self.held]
-
-    def action_radius(self, own: np.ndarray) -> float:
-        """own: `own_actions`."""
-        return max(LEAST, float(np.quantile(own, QUANTILE)))
+    @functools.cached_property
+    def action_radius(self) -> float:
+        """What 95% of `own_actions` keep."""
+        return max(LEAST, float(np.quantile(self.own_actions, QUANTILE)))
