@@ -7,6 +7,7 @@ import pytest
 from diagnosed import CONTINUOUS, ENV, MDP, RIGHT, TRUE, slope, subject, table, walks
 
 import headstart as hs
+from headstart.algos import registry
 from headstart.algos.bc import BC
 from headstart.artifact import Artifact
 from headstart.data.dataset import Dataset
@@ -379,6 +380,17 @@ def test_what_cannot_be_diagnosed_says_why():
         assert skipped[name] == "bc has no critic"
     assert skipped["shift"] is None
     assert "no run is given" in skipped["finetuning"]
+
+
+def test_of_chunks_the_first_action_is_compared_and_their_critic_left_aside():
+    import jax
+
+    algorithm = registry.algorithm("qcfql", actor_widths=(8,), critic_widths=(8,), chunk=2)
+    states = fresh(algorithm, PLACED.spec, jax.random.split(jax.random.key(0), 1))
+    model = Artifact(algorithm, PLACED.spec, states, Normalizer.of(PLACED.spec), (0,))
+    found = diagnose(model, PLACED, CONTINUOUS, states=50, episodes=2)
+    assert found["calibration"].skipped == "the critic of fql values chunks of actions, not single ones"
+    assert {row[0] for row in found["shift"].table.rows} == {"actions", "states"}
 
 
 def test_data_without_rewards_or_actions_says_so():

@@ -175,12 +175,15 @@ class Subject:
     # -- policy and values ------------------------------------------------------------------------------------
 
     def act(self, observations: Any) -> np.ndarray:
-        """Actions (S, n, d) of all members for raw observations (S, n, *shape), in [-1, 1]; (S, n) integers."""
+        """Actions (S, n, d) of all members for raw observations (S, n, *shape), in [-1, 1]; (S, n) integers. Of a chunk
+        of actions the first."""
         self._without_context()
 
         def act(observations):
-            keys = self._draw() if self.sample else None
-            return self.artifact.normalizer.action(self.artifact.act(observations, keys=keys))
+            actions = self.artifact.act(observations, keys=self._draw() if self.sample else None)
+            if actions.ndim > 2 + len(self.artifact.spec.action.shape):
+                actions = actions[:, :, 0]
+            return self.artifact.normalizer.action(actions)
 
         return in_blocks(act, observations)
 
@@ -201,7 +204,7 @@ class Subject:
         critic = self.artifact.state.nets.get("critic")
         if critic is None:
             raise Unsupported(f"{self.artifact.title} has no critic")
-        if getattr(self.artifact.algorithm.view(), "chunk", 1) > 1:
+        if self.artifact.algorithm.view().chunk > 1:
             raise Unsupported(f"the critic of {self.artifact.title} values chunks of actions, not single ones")
         if not isinstance(getattr(critic, "members", None), nets.Critic | nets.DiscreteCritic):
             raise Unsupported(f"the critic of {self.artifact.title} is no ensemble of Q(s, a)")
