@@ -1,0 +1,193 @@
+"""One measurement in a process of its own: `python benchmarks/workers.py LIBRARY TASK SECONDS` prints it as JSON.
+
+Shapes of Adroit door (observation 39, action 28, 100k transitions, batch 256), random data. `speed.py` runs these in
+turn. `launch` is the time from the start of the process to the end of the first gradient step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+STARTED = time.perf_counter()
+
+OBSERVATION, ACTION, TRANSITIONS, BATCH = 39, 28, 100_000, 256
+EPISODE = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained. `changes` and `precision` are ours alone: a peer is measured without them, as `problem`."""
+
+    algorithm: str
+    width: int
+    changes: tuple[tuple[str, Any], ...] = ()
+    precision: str = "float32"
+
+    @property
+    def problem(self) -> str:
+        """The task of published arithmetic that it is another way to do."""
+        return f"{self.algorithm}-{self.width}"
+
+    @property
+    def actor(self) -> tuple[int, ...]:
+        return (self.width,) * 2
+
+    @property
+    def critic(self) -> tuple[int, ...]:
+        """The official critic of Cal-QL on adroit has three layers of 512."""
+        return (self.width,) * (3 if self.width == 512 else 2)
+
+
+FOUR = (("gradient_samples", 4),)
+TASKS = {
+    f"calql-{width}{suffix}": Task("calql", width, changes, precision)
+    for width in (512, 256)
+    for suffix, changes, precision in (
+        ("", (), "float32"), ("-k4", FOUR, "float32"), ("-bf16", (), "bfloat16"), ("-fast", FOUR, "bfloat16")
+    )
+} | {f"{name}-256": Task(name, 256) for name in ("iql", "td3bc", "bc")}  # fmt: skip
+
+
+def arrays():
+    """Random episodes of 200 steps: observations, actions, rewards, ends of episodes."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    observations = rng.standard_normal((TRANSITIONS, OBSERVATION)).astype(np.float32)
+    actions = rng.uniform(-0.99, 0.99, (TRANSITIONS, ACTION)).astype(np.float32)
+    return observations, actions, -np.ones(TRANSITIONS, np.float32), np.arange(TRANSITIONS) % EPISODE == EPISODE - 1
+
+
+def timed(step: Callable[[int], None], seconds: float) -> dict[str, float]:
+    """`step(count)` does so many gradient steps. Rates of as many windows as fit in the seconds."""
+    step(1)
+    launch = time.perf_counter() - STARTED
+    step(1)
+    begun = time.perf_counter()
+    step(2)
+    count = max(1, int(2.0 / max((time.perf_counter() - begun) / 2.0, 1e-9)))
+    rates, begun = [], time.perf_counter()
+    while not rates or time.perf_counter() - begun < seconds:
+        window = time.perf_counter()
+        step(count)
+        rates.append(count / (time.perf_counter() - window))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"rate": statistics.median(rates), "launch": launch, "memory_gb": memory}
+
+
+def headstart(name: str, seconds: float) -> dict[str, float]:
+    import jax
+
+    from headstart.algos.registry import algorithm
+    from headstart.data.dataset import Dataset
+    from headstart.data.normalize import Normalizer
+    from headstart.data.views import one_batch, table
+    from headstart.train import updates
+
+    task = TASKS[name]
+    settings = {"actor_widths": task.actor, "batch_size": BATCH} | dict(task.changes)
+    if task.algorithm != "bc":
+        settings["critic_widths"] = task.critic
+    if task.algorithm == "calql":
+        settings["weight"] = 1.0
+    made = algorithm(task.algorithm, **settings)
+    observations, actions, rewards, ends = arrays()
+    data = Dataset.from_arrays(observations, actions, rewards, timeouts=ends, next_observations=observations)
+    normalizer = Normalizer.of(data.spec)
+    rows = table(data, made.view())
+    keys = jax.random.split(jax.random.key(0), 1)
+    batch = one_batch(rows, made.view(), normalizer)
+    learner = updates.learner(updates.fresh(made, data.spec, keys), made, batch)
+    rows = jax.tree.map(jax.numpy.asarray, rows)
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal learner, done
+        learner = updates.from_table(
+            made, frozenset(), learner, keys, done, count, rows, normalizer, precision=task.precision
+        )
+        jax.block_until_ready(learner.count)
+        done += count
+
+    found = timed(step, seconds)
+    state = jax.tree.map(lambda leaf: leaf[0], learner.state)
+    return found | {"gflop": product_flops(jax.make_jaxpr(made.update)(state, batch, keys[0]).jaxpr) / 1e9}
+
+
+def product_flops(jaxpr: Any) -> float:
+    """Floating point operations of all matrix products in a program, its loops counted by their length."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                total += times * product_flops(inner)
+    return total
+
+
+def d3rlpy(name: str, seconds: float) -> dict[str, float]:
+    import d3rlpy
+    import numpy as np
+    from d3rlpy.models.encoders import VectorEncoderFactory
+
+    d3rlpy.logging.logger.info = lambda *_, **__: None
+    task = TASKS[name]
+    actor, critic = VectorEncoderFactory(list(task.actor)), VectorEncoderFactory(list(task.critic))
+    common = {"actor_encoder_factory": actor, "critic_encoder_factory": critic, "batch_size": BATCH}
+    config = {
+        # As Cal-QL's code sets it for adroit: fixed weight, max-target backup, 10 actions of each kind.
+        "calql": lambda: d3rlpy.algos.CalQLConfig(
+            **common, conservative_weight=1.0, alpha_learning_rate=0.0, initial_alpha=1.0, n_action_samples=10,
+            max_q_backup=True,
+        ),
+        "iql": lambda: d3rlpy.algos.IQLConfig(**common, value_encoder_factory=critic),
+        "td3bc": lambda: d3rlpy.algos.TD3PlusBCConfig(**common),
+        "bc": lambda: d3rlpy.algos.BCConfig(batch_size=BATCH, encoder_factory=actor),
+    }[task.algorithm]()  # fmt: skip
+    made = config.create(device=False)
+    observations, actions, rewards, ends = arrays()
+    none = np.zeros_like(rewards)
+    data = d3rlpy.dataset.MDPDataset(observations, actions, rewards, none, ends.astype(np.float32))
+    made.build_with_dataset(data)
+
+    def step(count: int) -> None:
+        for _ in range(count):
+            made.update(data.sample_transition_batch(BATCH))
+
+    return timed(step, seconds)
+
+
+def peak(_: str, seconds: float) -> dict[str, float]:
+    """GFLOP/s of float32 matrix products of the size that Cal-QL's official critics take: the machine's limit."""
+    import jax
+
+    rows, width = 4096, 512
+    x, weight = jax.numpy.ones((rows, width)), jax.numpy.full((width, width), 1.0 / width)
+    many = jax.jit(lambda x: jax.lax.fori_loop(0, 20, lambda _, y: y @ weight, x))
+
+    def step(count: int) -> None:
+        for _ in range(count):
+            many(x).block_until_ready()
+
+    found = timed(step, seconds)
+    return found | {"gflops": found["rate"] * 20 * 2 * rows * width**2 / 1e9}
+
+
+MEASURES = {"headstart": headstart, "d3rlpy": d3rlpy, "peak": peak}
+
+if __name__ == "__main__":
+    library, name, seconds = sys.argv[1:]
+    print(json.dumps(MEASURES[library](name, float(seconds))))
