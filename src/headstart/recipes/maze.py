@@ -20,11 +20,12 @@ class PlaceMaze(gymnasium.Wrapper):
     unit (a quarter of a cell) in each direction.
     """
 
-    def __init__(self, distance: int = 5, width: float = 2.5):
+    def __init__(self, distance: int = 5, width: float = 2.5, render_mode: str | None = None):
         import ogbench  # noqa: F401 registers the mazes
 
         # The time limit is that of the decisions, set by whoever makes this environment.
-        super().__init__(gymnasium.make("pointmaze-medium-singletask-task1-v0", max_episode_steps=-1))
+        name = "pointmaze-medium-singletask-task1-v0"
+        super().__init__(gymnasium.make(name, max_episode_steps=-1, render_mode=render_mode))
         maze = self.env.unwrapped
         self._width = width
         goal = maze.ij_to_xy(maze.task_infos[maze._reward_task_id - 1]["goal_ij"])
