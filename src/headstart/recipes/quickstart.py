@@ -8,12 +8,25 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from headstart.errors import unknown
+
 DECISIONS = "sparse=1&repeat=8&steps=40"
 """-1 a decision, 0 and the end at the goal; a decision moves for 8 simulation steps, and there are 40 of them."""
 
 DISCOUNT = 0.97
 LOWEST_RETURN = -1.0 / (1.0 - DISCOUNT)
 
+CONSERVATIVE = {"actions": 4, "weight": 10.0, "max_target_backup": False, "actor_lr": 3e-4, "temperature_lr": 3e-4}
+FLOW = {"actor_lr": 1e-3, "flow_steps": 5}
+METHODS = {
+    "calql": CONSERVATIVE,
+    "cql": CONSERVATIVE,
+    "fql": FLOW | {"alpha": 0.03},
+    "qc": FLOW | {"chunk": 4, "best_of": 8},
+}
+"""What the methods have of their own; networks, batches and critics are alike."""
+
+SHOWN = ("calql", "cql")
 
 READING = """\
 What to look for: in the lower row of the picture CQL's values sink below the lowest return that the task allows, and
@@ -41,32 +54,40 @@ class Quickstart:
     """Environment steps (decisions) of finetuning."""
     eval_episodes: int = 12
     """Episodes of every evaluation, of each seed."""
+    methods: tuple[str, ...] = SHOWN
+    """Which methods to run: calql, cql, fql (flow Q-learning), qc (the same with chunks of actions)."""
 
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
         from headstart.algos.registry import algorithm
         from headstart.recipes.compare import Method, compare, mean_return, prepare
         from headstart.recipes.maze import NAME
 
+        for name in self.methods:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
         prepare(self, out, resume, sinks)
         data = self._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
         settings = {
-            "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "actions": 4, "weight": 10.0,
-            "max_target_backup": False, "actor_lr": 3e-4, "temperature_lr": 3e-4, "critic_lr": 1e-3, "tau": 1e-2,
+            "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "critic_lr": 1e-3, "tau": 1e-2,
             "discount": DISCOUNT, "critic_bias": mean_return(data, DISCOUNT),
         }  # fmt: skip
         online = {"steps": self.online_steps, "lanes": 5, "collect": 20, "log_every": 100, "eval_every": 100}
         picture = compare(
-            [Method(name, algorithm(name, **settings), self.offline_steps, online) for name in ("calql", "cql")],
+            [
+                Method(name, algorithm(name, **settings | METHODS[name]), self.offline_steps, online)
+                for name in self.methods
+            ],
             data, f"{NAME}?{DECISIONS}", out, seeds=self.seeds, score="success",
-            title="Point maze: Cal-QL and CQL on the same data", eval_episodes=self.eval_episodes,
+            title=f"Point maze: {', '.join(self.methods)} on the same data", eval_episodes=self.eval_episodes,
             # By their likeliest actions both solve this maze once pretrained; the curves are of sampled actions, which
             # tell them apart, and the table has both.
             eval_sample=True, lowest_return=LOWEST_RETURN, resume=resume,
             sinks=sinks,
         )  # fmt: skip
-        print(READING)
+        if self.methods == SHOWN:
+            print(READING)
         print(f"picture: {picture}")
-        agent = shlex.quote(str(out / "calql" / "finetune"))
+        agent = shlex.quote(str(out / self.methods[0] / "finetune"))
         print(f"next: headstart evaluate {agent} --episodes 100")
         print(f"  or: headstart report {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report'))}")
 
