@@ -86,7 +86,7 @@ def test_every_frame_of_every_episode_is_in_the_video(shades, tmp_path, capfd):
     assert shown[0, :32].max() > 150
     assert np.median(shown[0, :32]) < 20
     assert sorted(path.name for path in tmp_path.glob("*.mp4*")) == ["out.mp4"]
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "drawing 2 episodes (10 decisions)\n")
 
 
 def test_decisions_of_several_steps_are_shown_at_their_pace(shades, tmp_path):

@@ -74,6 +74,10 @@ def film(env: str, takes: Sequence[Take], path: str | Path) -> None:
     Raises `UsageError` where the environment cannot be drawn on this machine, naming what was tried.
     """
     path = Path(path).absolute()
+    decisions = sum(len(take.actions) for take in takes)
+    print(
+        f"drawing {len(takes)} episode{'s' * (len(takes) > 1)} ({decisions:,} decisions)", file=sys.stderr, flush=True
+    )
     with tempfile.TemporaryDirectory(prefix="headstart-video-") as folder:
         order = [{"seed": take.seed, "caption": take.caption} for take in takes]
         (Path(folder) / "order.json").write_text(json.dumps({"env": env, "takes": order}))
