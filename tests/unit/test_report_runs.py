@@ -83,6 +83,9 @@ def test_what_is_no_run_is_told(tmp_path):
     write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="it is an artifact: name the run's folder"):
         find([tmp_path / "run" / "artifact"])
+    (tmp_path / "run" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UsageError, match="holds no run"):
+        find([tmp_path])
     (tmp_path / "run" / "config.json").write_text('{"phase": "online"}')
     with pytest.raises(DataError, match="config.json: algorithm, data, options, .* missing"):
         methods(find([tmp_path]))

@@ -68,11 +68,11 @@ def test_rliable_agrees():
         scores = {"one": np.stack(TASKS, 1), "two": np.stack(OTHERS, 1)}
         pair = {"one,two": (scores["one"], scores["two"])}
         iqm, iqm_bounds = library.get_interval_estimates(
-            scores, lambda x: np.array([metrics.aggregate_iqm(x), metrics.aggregate_mean(x)]), reps=4000
+            scores, lambda x: np.array([metrics.aggregate_iqm(x), metrics.aggregate_mean(x)]), reps=1000
         )
-        better, better_bounds = library.get_interval_estimates(pair, metrics.probability_of_improvement, reps=2000)
+        better, better_bounds = library.get_interval_estimates(pair, metrics.probability_of_improvement, reps=1000)
         levels = np.linspace(0, 1, 11)
-        profile, profile_bounds = library.create_performance_profile(scores, levels, reps=2000)
+        profile, profile_bounds = library.create_performance_profile(scores, levels, reps=1000)
     for name, tasks in (("one", TASKS), ("two", OTHERS)):
         for i, statistic in enumerate((statistics.interquartile_mean, statistics.mean)):
             expected = (iqm[name][i], *iqm_bounds[name][:, i])

@@ -181,7 +181,6 @@ def intervals(
         axis.margins(x=0.04)
         if score != "return":
             _percent(axis.xaxis)
-        if score is None:
             axis.set_xlim(-0.03, 1.03)
         if level is not None:
             axis.axvline(level, color=INK, linestyle="--", linewidth=1.0)

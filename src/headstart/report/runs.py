@@ -106,7 +106,11 @@ def find(paths: Sequence[str | Path]) -> list[RunFiles]:
     for path in map(Path, paths):
         if not path.exists():
             raise UsageError(f"{path} does not exist; expected the folder of a run, or one that holds runs")
-        folders = [path] if (path / "config.json").exists() else sorted(f.parent for f in path.rglob("config.json"))
+        if (path / "config.json").exists():
+            folders = [path]
+        else:
+            # Others write files of that name too.
+            folders = sorted(file.parent for file in path.rglob("config.json") if "phase" in read_json(file))
         if not folders:
             hint = "; it is an artifact: name the run's folder" if (path / "artifact.json").exists() else ""
             raise UsageError(f"{path} holds no run (no config.json in it or below){hint}")
