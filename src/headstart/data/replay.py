@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
@@ -30,6 +30,9 @@ class Replay:
     It reads like a `Table` (`gather` takes either), except that rows are given as (lane, count) pairs packed into
     one integer, lane * capacity + count % capacity.
     """
+
+    # Nobody else's actions are known here; see `Table`.
+    next_actions: ClassVar[None] = None
 
     def __init__(
         self,

@@ -23,8 +23,9 @@ from headstart.errors import UsageError
 class Table:
     """The columns of a `Dataset` that `gather` reads, R rows each, in the units of the data.
 
-    `rows`: (steps,) int32, the rows that have a successor. Fields that no view asked for are None. Holds NumPy arrays
-    on the host or JAX arrays on the device.
+    `rows`: (steps,) int32, the rows that have a successor. `next_actions`: (R, d) or (R,) what somebody else would do
+    at each row's observation, such as a policy that is evaluated; None: what the data did. Fields that no view asked
+    for are None. Holds NumPy arrays on the host or JAX arrays on the device.
     """
 
     observations: Any
@@ -34,6 +35,7 @@ class Table:
     episode_end: Any
     mc_returns: Any
     rows: Any
+    next_actions: Any = None
     # Recorded data names no goal that was commanded; a replay buffer may.
     contexts: ClassVar[None] = None
 
@@ -92,7 +94,9 @@ def gather(
         reward, discount, ahead = _n_step(table, rows, remaining, view)
     after = table.successor(rows, ahead)
     next_action = None
-    if view.next_action:
+    if view.next_action and table.next_actions is not None:
+        next_action = normalizer.action(table.next_actions[after])
+    elif view.next_action:
         # At an episode's end there is no next action: what stands here then is multiplied by a zero discount or, after
         # a cut-off, the last action is the best guess.
         at = table.successor(rows, ahead - 1 * (remaining == ahead))
@@ -119,8 +123,8 @@ def gather(
 def one_batch(table: Any, view: View, normalizer: Normalizer) -> Batch:
     """A batch of nothing but a table's first row, for the shapes and types of its fields."""
     first = np.zeros(view.batch_size, np.int32)
-    draws = index.placed(index.hindsight(jax.random.key(0), view, 1), np.asarray)
-    return gather(table, first, view, normalizer, jax.tree.map(np.asarray, draws))
+    draws = jax.eval_shape(lambda: index.hindsight(jax.random.key(0), view, 1))
+    return gather(table, first, view, normalizer, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), draws))
 
 
 def _n_step(table: Any, rows: Any, remaining: Any, view: View) -> tuple[Any, Any, Any]:
