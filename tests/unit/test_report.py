@@ -149,6 +149,14 @@ def test_returns_where_nobody_tells_success_or_when_asked(tmp_path, two):
     assert [float(row["after"]) for row in results(two[0], score="return")] == [0.0, -5.0]
 
 
+def test_returns_are_normalised_where_d4rl_has_references(tmp_path):
+    scores = {0: {0: [0.0], 1: [0.0]}, 10: {0: [-20.272305], 1: [3234.3]}}
+    write_run(tmp_path / "run", scores=scores, success=False, env="Hopper-v4")
+    (row,) = results(tmp_path / "run")
+    assert [float(row[f"normalised{end}"]) for end in ("", " low", " high")] == pytest.approx([50.0, 0.0, 100.0])
+    assert "100 for an expert" in Page(page.write([tmp_path / "run"], tmp_path / "report").page).text
+
+
 def test_pretraining_alone_has_no_switch(tmp_path):
     write_run(tmp_path / "run", "offline", scores={0: {0: [0], 1: [0]}, 10: {0: [1], 1: [0]}})
     (row,) = results(tmp_path / "run")

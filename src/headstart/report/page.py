@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import operator
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,7 @@ def render(context: dict[str, Any], figures: Mapping[str, Mapping[str, Figure]])
         loader=jinja2.PackageLoader("headstart.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.tests["contains"] = operator.contains
     environment.filters |= {"picture": picture, "show": show, "key": key}
     return environment.get_template("report.html").render(**context)
 

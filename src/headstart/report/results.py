@@ -6,9 +6,11 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from headstart.envs.references import reference
 from headstart.report import drawings, statistics
 from headstart.report.drawings import Dip, Drawing, Side
 from headstart.report.runs import Method, RunFiles
@@ -63,20 +65,23 @@ class Task:
 
     def table(self) -> Table:
         """One row a method, as the recipes' tables have it."""
-        rows = []
-        for method in self.methods:
-            curve = self.judged[method.label]
-            if self.finetuned(method.label):
-                found = Finetuning.of(curve, self.score)
-                values = (found.before, found.dip, found.after, found.regret)
-            else:
-                values = (None, None, interval(curve.scores[-1], sample_members=True), None)
-            _, seeds, episodes = curve.scores.shape
-            scored = tuple(Scored(value, self.score) for value in values)
-            rows.append((method.label, *scored, seeds, episodes, _seconds(method)))
-        columns = ("method", "before", "dip", "after", "regret", "seeds", "episodes", "seconds")
-        kept = [i for i, name in enumerate(columns) if name != "regret" or self.score == "success"]
-        return Table(tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+        rows = [self._row(method) for method in self.methods]
+        return Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows))
+
+    def _row(self, method: Method) -> dict[str, Any]:
+        curve = self.judged[method.label]
+        after = interval(curve.scores[-1], sample_members=True)
+        found = Finetuning.of(curve, self.score) if self.finetuned(method.label) else None
+        scores = {"before": found and found.before, "dip": found and found.dip, "after": after}
+        if self.score == "success":
+            scores["regret"] = found and found.regret
+        elif (pair := reference(self.env)) is not None:
+            scores["normalised"] = tuple(100.0 * (value - pair[0]) / (pair[1] - pair[0]) for value in after)
+        _, seeds, episodes = curve.scores.shape
+        return {
+            "method": method.label, **{name: Scored(value, self.score) for name, value in scores.items()},
+            "seeds": seeds, "episodes": episodes, "seconds": _seconds(method),
+        }  # fmt: skip
 
     def drawing(self, name: str, labels: Sequence[str]) -> Drawing:
         dips = {}
