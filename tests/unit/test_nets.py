@@ -109,11 +109,20 @@ def test_a_perceptron_is_numpys(layer_norm, norm_last):
     assert (mlp.output.bias == 3.0).all()
 
 
+@pytest.mark.parametrize("widths", [(), (6,)])
+def test_an_input_in_parts_is_their_concatenation(widths):
+    mlp = nets.MLP(9, widths, 2, KEY, init="torch")
+    state, action, time = RNG.normal(size=(4, 1, 3)), RNG.normal(size=(4, 7, 5)), RNG.normal(size=(1, 1, 1))
+    whole = np.concatenate([np.broadcast_to(part, (4, 7, part.shape[-1])) for part in (state, action, time)], -1)
+    found = mlp(*(jnp.asarray(part, jnp.float32) for part in (state, action, time)))
+    np.testing.assert_allclose(found, mlp(jnp.asarray(whole, jnp.float32)), rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_acts_only_with_a_key_and_keeps_the_mean():
     mlp = nets.MLP(3, (400,), 1, KEY, dropout=0.25)
     x = features(1)
-    call = jax.jit(lambda net, x, key=None: net(x, key))
-    outputs = np.asarray(jax.jit(jax.vmap(lambda key: mlp(x, key)))(jax.random.split(KEY, 500)))
+    call = jax.jit(lambda net, x, key=None: net(x, key=key))
+    outputs = np.asarray(jax.jit(jax.vmap(lambda key: mlp(x, key=key)))(jax.random.split(KEY, 500)))
     assert outputs.std() > 0
     error = 4 * outputs.std() / np.sqrt(500)
     assert abs(outputs.mean() - call(mlp, x).item()) < error

@@ -75,7 +75,7 @@ class GaussianActor(eqx.Module):
 
     def log_prob(self, features: jax.Array, action: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """(B,) log density; key switches dropout on."""
-        mean = jnp.tanh(self.trunk(features, key))
+        mean = jnp.tanh(self.trunk(features, key=key))
         return distributions.normal_log_prob(action, mean, self._clipped_log_std())
 
     def _clipped_log_std(self) -> jax.Array:
@@ -135,8 +135,7 @@ class Critic(eqx.Module):
     trunk: MLP
 
     def __call__(self, features: jax.Array, action: jax.Array) -> jax.Array:
-        features = jnp.broadcast_to(features, (*action.shape[:-1], features.shape[-1]))
-        return self.trunk(jnp.concatenate([features, action], axis=-1))[..., 0]
+        return self.trunk(features, action)[..., 0]
 
 
 class DiscreteCritic(eqx.Module):

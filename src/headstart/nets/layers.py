@@ -60,7 +60,7 @@ def standard(key: jax.Array, count: int, init: Init) -> jax.Array:
 
 
 class Linear(eqx.Module):
-    """x @ weight + bias for x of shape (..., inputs)."""
+    """x @ weight + bias for x (..., inputs), whole or in parts (..., n) side by side whose leading axes broadcast."""
 
     weight: jax.Array
     bias: jax.Array
@@ -76,8 +76,11 @@ class Linear(eqx.Module):
         else:
             self.weight, self.bias = (gain / math.sqrt(inputs) * part for part in (weight, bias))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return product(x, self.weight) + self.bias
+    def __call__(self, *parts: jax.Array) -> jax.Array:
+        # Each part is multiplied as it is: a state only once for all of its actions.
+        ends = list(itertools.accumulate(part.shape[-1] for part in parts))
+        weights = jnp.split(self.weight, ends[:-1])
+        return sum((product(part, weight) for part, weight in zip(parts, weights, strict=True)), start=self.bias)
 
 
 class LayerNorm(eqx.Module):
@@ -99,9 +102,10 @@ class LayerNorm(eqx.Module):
 class MLP(eqx.Module):
     """Hidden layers (linear, optional LayerNorm, activation, optional dropout) and a linear output.
 
-    Maps (..., inputs) to (..., outputs). output_gain scales the initial output weights (for "orthogonal" it is the
-    gain itself, for "edac" their bound), output_bias is the initial value of every output. norm_last: LayerNorm after
-    the activation instead of before it. Dropout acts only when called with a key.
+    Maps (..., inputs), whole or in parts as `Linear` takes them, to (..., outputs). output_gain scales the initial
+    output weights (for "orthogonal" it is the gain itself, for "edac" their bound), output_bias is the initial value of
+    every output. norm_last: LayerNorm after the activation instead of before it. Dropout acts only when called with a
+    key.
     """
 
     hidden: tuple[Linear, ...]
@@ -147,10 +151,10 @@ class MLP(eqx.Module):
         self.activation = activation
         self.dropout = dropout
 
-    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, *parts: jax.Array, key: jax.Array | None = None) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
         for i, layer in enumerate(self.hidden):
-            x = layer(x)
+            x = layer(*parts)
             if self.norms and not self.norm_last:
                 x = self.norms[i](x)
             x = activate(x)
@@ -159,4 +163,5 @@ class MLP(eqx.Module):
             if self.dropout and key is not None:
                 keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - self.dropout, x.shape)
                 x = jnp.where(keep, x / (1.0 - self.dropout), 0.0)
-        return self.output(x)
+            parts = (x,)
+        return self.output(*parts)
