@@ -19,6 +19,7 @@ VERBS = {
     "finetune": "Adapt an artifact to a task: online in an environment, on data, or both",
     "evaluate": "Play episodes with an artifact's policy",
     "diagnose": "Look at what an artifact's values and actions are worth",
+    "select": "Rank artifacts by what data says of them, without an environment",
     "watch": "Show curves of runs in the terminal while they go on",
     "report": "Show what runs did: one page of curves, tables, diagnostics and settings",
     "lab": "Run a small exact study of why things happen: values that mislead, finetuning that dips",
