@@ -44,10 +44,9 @@ def hindsight(key: jax.Array, view: View, count: jax.Array | int) -> dict[str, D
     """A draw for each kind of goals that the view has: `goals`, `actor_goals`. count: of transitions, at least 1."""
     wanted = {name: law for name in ("goals", "actor_goals") if (law := getattr(view, name)) is not None}
     # Not the key itself: rows are drawn from it.
-    keys = jax.random.split(jax.random.fold_in(key, 2), max(len(wanted), 1))
     return {
-        name: _draw(key, law, view.discount, view.batch_size, count)
-        for key, (name, law) in zip(keys, wanted.items(), strict=False)
+        name: _draw(jax.random.fold_in(key, 2 + i), law, view.discount, view.batch_size, count)
+        for i, (name, law) in enumerate(wanted.items())
     }
 
 
