@@ -216,6 +216,7 @@ def test_page_is_whole(two):
     assert {"header", "nav", "main", "footer"} <= {tag for tag, _ in found.elements}
     assert all(name in ids for svg in found.all("svg") for name in svg["aria-labelledby"].split())
     assert len(found.all("table")) == len(found.all("caption"))
+    assert '<th scope="col"></th>' not in found.source
     assert all(image["alt"] for image in found.all("img"))
 
 

@@ -190,7 +190,7 @@ def intervals(
     numbers = tuple((row, group, *v) for group, found in groups.items() for row, v in found.items())
     return Drawing(
         name, title, " ".join(said), caption, draw, narrow=True,
-        numbers=Table(("", "", "value", "low", "high"), numbers),
+        numbers=Table(("of", "what", "value", "low", "high"), numbers),
     )  # fmt: skip
 
 
