@@ -142,6 +142,13 @@ def test_rewards_are_those_that_the_model_learned_from():
     assert abs(found.numbers["signed error"]) < 0.5
 
 
+def test_an_environment_that_pays_otherwise_than_the_data_is_told():
+    same, other = (calibration(subject(table(TRUE, data), data, ENV)) for data in (DATA, scale_rewards(DATA, 0.1)))
+    assert "same task" not in same.verdict
+    assert "pays rewards from 0 to 0.9" in other.verdict
+    assert "see whether both are the same task" in other.verdict
+
+
 def test_data_that_was_trained_on_is_named():
     model = table(TRUE, DATA, data=DATA.summary())
     assert "states it was trained on" in calibration(subject(model, DATA)).verdict

@@ -58,7 +58,7 @@ def calibration(subject: Subject) -> Finding:
         over = error[1] > ABOVE * subject.spread
         verdict += (
             f" From the policy's real discounted returns in the environment it differs by {text(error)}, and it is too "
-            f"high in {found['overestimation rate']:.0%} of the steps."
+            f"high in {found['overestimation rate']:.0%} of the steps.{subject.strange_rewards}"
         )
     return Finding(
         NAME, TITLE, verdict, bool(under or over), numbers, _table(subject, values, reference, bins), {NAME: figure}

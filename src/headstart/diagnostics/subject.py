@@ -272,6 +272,20 @@ class Subject:
         settings = self.artifact.settings
         return settings.get("reward_scale", 1.0) * raw + settings.get("reward_shift", 0.0)
 
+    @property
+    def strange_rewards(self) -> str:
+        """A sentence where the environment pays what the data never does, so that values of one are no values of the
+        other; else nothing."""
+        low, high = self._rewards
+        paid = np.concatenate([past.data.rewards[past.data.transitions] for past in self.experience])
+        margin = 1e-3 * max(abs(low), abs(high))
+        if paid.min() >= low - margin and paid.max() <= high + margin:
+            return ""
+        return (
+            f" The environment pays rewards from {paid.min():.3g} to {paid.max():.3g}, the data holds {low:.3g} to "
+            f"{high:.3g}: see whether both are the same task."
+        )
+
     @functools.cached_property
     def lived(self) -> list[np.ndarray]:
         """Rows of each member's experience that are looked at: as many for every member, n together at most."""
