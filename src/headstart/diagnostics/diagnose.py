@@ -39,10 +39,9 @@ def diagnose(
 
     artifact: an artifact, its folder or its run's (the latter also tells how finetuning went). data: a data set or a
     source; episodes that it was not trained on tell more. env: an environment, or None: then only what data shows.
-    online: data collected while it was finetuned, in order. position: which two numbers of an
-    observation are a position, where it has more. states: of the data, that are looked at, at most.
-    episodes: that each member plays. sample: the policy draws its actions instead of taking the likeliest. seed: of
-    all that is drawn.
+    online: data collected while it was finetuned, in order. position: which two numbers of an observation are a
+    position, where it has more. states: of the data, that are looked at, at most. episodes: that each member plays.
+    sample: the policy draws its actions instead of taking the likeliest. seed: of all that is drawn.
 
     What the algorithm, the data or the environment does not allow is a finding that says why it was skipped.
 
