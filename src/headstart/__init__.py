@@ -53,6 +53,7 @@ __all__ = [
     "finetune",
     "load",
     "pretrain",
+    "select",
 ]
 
 _HOMES = {
@@ -84,6 +85,7 @@ _HOMES = {
     "headstart.diagnostics.diagnose": ("diagnose",),
     "headstart.diagnostics.findings": ("Diagnosis", "Finding"),
     "headstart.errors": ("ArtifactError", "DataError", "HeadstartError", "TrainingError", "UsageError"),
+    "headstart.selection.select": ("select",),
     "headstart.spec": ("ArraySpec", "Spec"),
     "headstart.state": ("State",),
 }
