@@ -1,5 +1,6 @@
 """The recipes, whole, at a size that teaches nothing."""
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.artifact import Artifact
 from headstart.errors import UsageError
 from headstart.recipes.adroit_door import AdroitDoor
 from headstart.recipes.quickstart import Quickstart
@@ -38,6 +40,14 @@ def test_quickstart(tmp_path, capsys):
     with pytest.raises(UsageError, match="not empty"):
         recipe.run(tmp_path / "run")
 
+    # Others join on the same data; chunks of actions are executed in evaluation and online.
+    others = dataclasses.replace(recipe, methods=("fql", "qc"))
+    others.run(tmp_path / "run", resume=True)
+    assert list(json.loads((tmp_path / "run" / "results.json").read_text())["methods"]) == ["fql", "qc"]
+    assert Artifact.load(tmp_path / "run" / "qc" / "finetune").chunk(np.zeros(26)).shape == (4, 2)
+    with pytest.raises(UsageError, match="unknown method 'qcc'; did you mean 'qc'"):
+        dataclasses.replace(recipe, methods=("qcc",)).run(tmp_path / "other")
+
 
 @pytest.mark.skipif(importlib.util.find_spec("ogbench") is None, reason="ogbench is not installed")
 def test_maze_shows_places_and_starts_far_from_the_goal():
@@ -57,6 +67,9 @@ def test_maze_shows_places_and_starts_far_from_the_goal():
     np.testing.assert_array_equal(observation, again)
     assert env.step(env.action_space.sample() * 0)[1] == -1.0
     env.close()
+    drawn = factory.make(NAME, render=True)
+    assert drawn.render_mode == "rgb_array"
+    drawn.close()
 
 
 @pytest.mark.skipif(not DEMONSTRATIONS.exists(), reason="the human demonstrations are not on this machine")
