@@ -46,7 +46,7 @@ def value_and_grad_in_chunks(loss: Callable, rows: int, per_row: int) -> Callabl
         return whole
 
     def chunked(params, *inputs):
-        parts = jax.tree.map(lambda leaf: leaf.reshape(chunks, rows // chunks, *leaf.shape[1:]), inputs)
+        parts = _parted(inputs, chunks)
         shape = jax.eval_shape(whole, params, *jax.tree.map(lambda leaf: leaf[0], parts))
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
 
@@ -57,6 +57,23 @@ def value_and_grad_in_chunks(loss: Callable, rows: int, per_row: int) -> Callabl
         return jax.tree.map(lambda leaf: leaf / chunks, total)
 
     return chunked
+
+
+def in_chunks(function: Callable, rows: int, per_row: int) -> Callable:
+    """`function(*inputs)`, rows in and rows out, a chunk of the rows at a time where that is faster (as above)."""
+    chunks = _chunks(rows, per_row)
+    if chunks == 1:
+        return function
+
+    def chunked(*inputs):
+        outputs = jax.lax.map(lambda part: function(*part), _parted(inputs, chunks))
+        return jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[2:]), outputs)
+
+    return chunked
+
+
+def _parted(inputs: Any, chunks: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf.reshape(chunks, -1, *leaf.shape[1:]), inputs)
 
 
 def _chunks(rows: int, per_row: int) -> int:

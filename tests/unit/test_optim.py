@@ -62,6 +62,14 @@ def test_chunks_give_the_plain_gradient(rows, chunks):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [256, 61])
+def test_rows_in_chunks_give_the_plain_result(rows):
+    x, y = RNG.normal(size=(rows, 40, 3)), RNG.normal(size=rows)
+    inputs = jnp.asarray(x, jnp.float32), {"y": jnp.asarray(y, jnp.float32)}
+    found = jax.jit(optim.in_chunks(lambda x, named: {"z": x.sum(-1) * named["y"][:, None]}, rows, 40))(*inputs)
+    np.testing.assert_allclose(found["z"], x.sum(-1) * y[:, None], rtol=1e-4, atol=1e-4)
+
+
 # -- sampled gradients ------------------------------------------------------------------------------------------------
 
 WEIGHTS = np.array([[0.5, 0.0, 0.25, 0.25], [0.9, 0.05, 0.05, 0.0], [-1.0, 2.0, -3.0, 0.0], [0.0, 0.0, 0.0, 0.0]])

@@ -185,7 +185,9 @@ class CQL:
         count = self.actions if self.max_target_backup else 1
         mean, log_std = (part[:, None] for part in there)
         action, log_prob = nets.tanh_normal_sample(mean, log_std, key, (mean.shape[0], count))
-        q = state.targets["critic"](next_features[:, None], action).min(0)
+        critic = state.targets["critic"]
+        value = optim.in_chunks(lambda features, action: critic(features[:, None], action).min(0), *action.shape[:2])
+        q = value(next_features, action)
         if self.backup_entropy:
             q = q - jnp.exp(state.nets["temperature"]()) * log_prob
         return q.max(-1)
