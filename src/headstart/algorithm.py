@@ -83,7 +83,8 @@ class View:
     on; more than 1 makes `Batch.action` a sequence and fills `Batch.valid`.
     goals: fills `context`, `reward` and `discount` by goals drawn in hindsight, whatever rewards the data holds.
     actor_goals: fills `actor_context` by goals of their own. subgoal_steps: fills `low_goal` and `high_target` by
-    observations so many steps ahead. goal: what of an observation a goal is.
+    observations so many steps ahead. goal: what of an observation a goal is. skill: size of the skills that policies
+    act on, 0 where they do not; goals are then for learning alone.
 
     Raises `UsageError` for what goals do not go with.
     """
@@ -100,6 +101,7 @@ class View:
     actor_goals: Goals | None = None
     subgoal_steps: int = 0
     goal: GoalPart = GoalPart()
+    skill: int = 0
 
     def __post_init__(self):
         if self.goals is None:
@@ -110,9 +112,19 @@ class View:
         if geometric and not 0.0 < self.discount < 1.0:
             raise UsageError(f"geometric goals need a discount between 0 and 1, found {self.discount}")
 
+    @property
+    def towards_goals(self) -> bool:
+        """Whether policies act towards goals."""
+        return self.goals is not None and not self.skill
+
     def with_context(self, spec: Spec) -> Spec:
-        """The spec with the context that the goals are, or none where there are no goals."""
-        return dataclasses.replace(spec, context=None if self.goals is None else self.goal.context(spec))
+        """The spec with the context of policies: a goal, a skill, or none."""
+        if self.goals is None and not self.skill:
+            return dataclasses.replace(spec, context=None)
+        context = self.goal.context(spec)
+        if self.skill:
+            context = dataclasses.replace(context, shape=(self.skill,), dtype="float32")
+        return dataclasses.replace(spec, context=context)
 
 
 class Algorithm(Protocol):
@@ -137,3 +149,25 @@ class Algorithm(Protocol):
         Where it decides on chunks of h actions, a call gives the first of them and `policy.chunk`, called alike, gives
         all, (B, h, d), to be executed one after the other before it is asked again.
         """
+
+
+class SkillAlgorithm(Algorithm, Protocol):
+    """An algorithm that learns skills without a task (`View.skill` numbers each) and can be told what to do.
+
+    Its policy's context is a skill. All methods but `skill` are traceable.
+    """
+
+    def towards(self, state: State, observation: Any, goal: Any) -> Any:
+        """(B, k) the skills that lead from observations to goals (B, *shape), as `View.goal` takes them from one."""
+
+    def features(self, state: State, observation: Any) -> Any:
+        """(B, k) what `skill` looks at."""
+
+    def skill(self, features: Any, rewards: Any) -> Any:
+        """(k,) the skill that collects rewards (B,) of states, whose features are (B, k). NumPy in, NumPy out."""
+
+    def learner(self) -> Algorithm:
+        """The algorithm that goes on from one skill, learning a task of its own."""
+
+    def at_skill(self, state: State, skill: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Nets and targets of the learner that act and value as the skill (k,) does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart import config
 from headstart.algos import registry
-from headstart.artifact import Artifact, transfer
+from headstart.artifact import Artifact, Prompted, transfer
 from headstart.data import sources, transform
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
@@ -103,7 +103,7 @@ def pretrain(
 
 
 def finetune(
-    artifact: Artifact | str | Path | None,
+    artifact: Artifact | Prompted | str | Path | None,
     *,
     steps: int,
     env: str | None = None,
@@ -126,7 +126,8 @@ def finetune(
 ) -> Artifact:
     """Adapt an artifact to a task: online in `env` (mixed with `data` where given), or on `data` alone.
 
-    artifact: an artifact, its folder or its run's; None: from scratch (then `algorithm` is needed).
+    artifact: an artifact, its folder or its run's; a model of skills prompted by reward examples; None: from scratch
+    (then `algorithm` is needed).
     steps: environment steps of each seed online, gradient steps otherwise.
     algorithm: another algorithm to go on with; components of the same name and shape are carried over. `BC` on data is
     supervised finetuning, any other offline RL. components: {component here: component of the artifact}, where names
@@ -148,10 +149,16 @@ def finetune(
         )
     require_free(out, resume)
     require_sinks(sinks, out)
+    artifact = artifact.specialised() if isinstance(artifact, Prompted) else artifact
     source = artifact if isinstance(artifact, Artifact | None) else Artifact.load(artifact)
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
     algorithm = source.algorithm if algorithm is None else _algorithm(algorithm)
+    if env is not None and algorithm.view().skill:
+        raise UsageError(
+            f"{registry.title(algorithm)} learns skills from data, not a task online; prompt it with reward examples "
+            "(artifact.prompt, --prompt-rewards FILE.npz) and go on with that"
+        )
     kind = OfflineOptions if env is None else OnlineOptions
     options = _options(kind, steps, options)
     inherited = {} if source is None else source.settings
@@ -205,7 +212,7 @@ def finetune(
 
 
 def evaluate(
-    artifact: Artifact | str | Path,
+    artifact: Artifact | Prompted | str | Path,
     *,
     env: str | None = None,
     episodes: int = 100,
@@ -213,7 +220,7 @@ def evaluate(
     sample: bool = False,
     video: str | Path | None = None,
 ) -> Evaluation:
-    """Play episodes with every training seed's policy of an artifact.
+    """Play episodes with every training seed's policy of an artifact, or of a prompted model of skills.
 
     env: by default the one the artifact was trained or evaluated in. seed: of the first episode; the others count on.
     sample: draw actions instead of taking the most likely ones. video: a new .mp4 file that shows the best, the median
@@ -222,21 +229,28 @@ def evaluate(
     Where the environment has several tasks (OGBench's goals) and `env` chooses none, the episodes take them in turn.
 
     Raises `UsageError` where no environment is named, its observations or actions do not fit the artifact, or it sets
-    no goals for an artifact that acts towards goals.
+    no goals for an artifact that acts towards goals; and for a model of skills without a prompt.
     """
     if video is not None:
         film.require_new(video)
-    artifact = artifact if isinstance(artifact, Artifact) else Artifact.load(artifact)
+    model = artifact if isinstance(artifact, Artifact | Prompted) else Artifact.load(artifact)
+    artifact = model.artifact if isinstance(model, Prompted) else model
+    if model is artifact and artifact.algorithm.view().skill:
+        raise UsageError(
+            f"{artifact.title} acts on skills: say what to do by artifact.prompt(goal=... or reward_examples=...), on "
+            "the command line by --prompt goal or --prompt-rewards FILE.npz"
+        )
     env = env or artifact.settings.get("env")
     if env is None:
         raise UsageError("the artifact names no environment; say which one (env)")
     artifact.spec.require(factory.spec(env), "the artifact", env)
-    _require_goals(artifact.algorithm, env)
-    act = _acting(artifact, seed if sample else None)
+    if model.goals:
+        _require_goals(artifact.algorithm, env)
+    draw = acting.drawn_keys(seed, artifact.members) if sample else lambda: None
     tape = None if video is None else {}
     episodes = run_episodes(
-        act, env, episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES,
-        goals=artifact.goals, tape=tape,
+        lambda observations, goals=None: model.act(observations, keys=draw(), context=goals), env,
+        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals, tape=tape,
     )  # fmt: skip
     evaluation = Evaluation(env, artifact.seeds, episodes)
     if video is not None:
@@ -253,11 +267,6 @@ def _takes(evaluation: Evaluation, tape: Mapping[tuple[int, int], np.ndarray]) -
         caption = f"{name}: seed {episode.seed}{who}, return {episode.return_:.4g}{solved}"
         takes.append(film.Take(episode.seed, tape[index, episode.seed], episode.return_, caption))
     return takes
-
-
-def _acting(artifact: Artifact, seed: int | None) -> Callable[..., np.ndarray]:
-    draw = (lambda: None) if seed is None else acting.drawn_keys(seed, artifact.members)
-    return lambda observations, goals=None: artifact.act(observations, keys=draw(), context=goals)
 
 
 def _algorithm(algorithm: Any) -> Any:
@@ -300,12 +309,19 @@ def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None)
 
 
 def _require_goals(algorithm: Any, env: str | None) -> None:
-    """Raise `UsageError` where the algorithm acts towards goals and the environment sets none."""
-    if env is not None and algorithm.view().goals is not None and not factory.sets_goals(env):
+    """Raise `UsageError` where the algorithm is evaluated towards goals and the environment sets none."""
+    view = algorithm.view()
+    if env is None or not (view.towards_goals or view.skill) or factory.sets_goals(env):
+        return
+    if view.skill:
         raise UsageError(
-            f"{registry.title(algorithm)} acts towards goals, and {env} sets none; use an environment that gives "
-            "one (goal in the info of its reset), or an algorithm without goals"
+            f"{registry.title(algorithm)} is told goals by the environment, and {env} sets none; leave it out, and "
+            "prompt with reward examples"
         )
+    raise UsageError(
+        f"{registry.title(algorithm)} acts towards goals, and {env} sets none; use an environment that gives "
+        "one (goal in the info of its reset), or an algorithm without goals"
+    )
 
 
 def _require_choices(data: Dataset, spec: Spec, name: str) -> None:

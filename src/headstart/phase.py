@@ -127,11 +127,14 @@ class Running:
 
         def act(observations: Any, goals: Any = None) -> Any:
             context = None if goals is None else acting.context(view, phase.normalizer, goals)
+            if view.skill:
+                context = acting.towards(phase.algorithm, states, phase.normalizer, observations, context)
             return acting.act(policies, phase.normalizer, observations, keys=draw(), context=context)
 
         played = run_episodes(
-            act, self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count, goals=view.goals is not None
-        )
+            act, self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,
+            goals=view.towards_goals or view.skill > 0,
+        )  # fmt: skip
         self.run.write(
             "episodes",
             [

@@ -11,7 +11,7 @@ from headstart.algos import registry
 from headstart.batch import Batch
 from headstart.spec import ArraySpec, Spec
 
-ROWS, FEATURES, DIMENSIONS, CHOICES = 16, 5, 2, 3
+ROWS, FEATURES, DIMENSIONS, CHOICES, SKILL = 16, 5, 2, 3, 4
 OBSERVATION = (("", ArraySpec((FEATURES,))),)
 CONTINUOUS = Spec(OBSERVATION, ArraySpec((DIMENSIONS,), low=(-1.0,) * DIMENSIONS, high=(1.0,) * DIMENSIONS))
 DISCRETE = Spec(OBSERVATION, ArraySpec((), "int32", categories=CHOICES))
@@ -37,6 +37,8 @@ def small(name: str, **changes: Any) -> Any:
         settings["latent_size"] = 8
     if hasattr(found, "component_size"):
         settings["component_size"] = 4
+    if hasattr(found, "skill_size"):
+        settings["skill_size"] = SKILL
     if hasattr(found, "best_of"):
         settings |= {"flow_steps": 3, "chunk": min(found.chunk, 2), "best_of": min(found.best_of, 3)}
     return dataclasses.replace(found, **(settings | changes))

@@ -20,7 +20,7 @@ from headstart.train import updates
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NAMES = sorted(registry.ALGORITHMS)
-SAMPLING = {"cql", "calql", "fql", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac", *VARIANTS}
+SAMPLING = {"cql", "calql", "fql", "hilp", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac", *VARIANTS}
 """Those whose updates draw random numbers."""
 STEPS = 4
 
@@ -95,7 +95,7 @@ def test_states_can_be_donated(run):
 
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
-    known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics"}
+    known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics", "phi"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
@@ -226,7 +226,7 @@ def test_the_reward_reaches_critics_only(run):
     changed, _ = run.step(state, other, jax.random.key(0))
     kind = registry.name_of(run.algorithm)
     # Action-free values bootstrap themselves; contrastive and quasimetric ones know no reward.
-    reached = {"gcivl": "value", "hiql": "value", "crl": None, "qrl": None}.get(kind, "critic")
+    reached = {"gcivl": "value", "hiql": "value", "hilp": "phi", "crl": None, "qrl": None}.get(kind, "critic")
     for name in usual.nets:
         assert same(usual.nets[name], changed.nets[name]) == (name != reached), name
 
@@ -244,7 +244,13 @@ def test_metrics_are_finite_numbers(run):
 
 def test_the_loss_falls_on_one_batch(run):
     kind = registry.name_of(run.algorithm)
-    other = {"bc": "actor_loss", "gcivl": "value_loss", "hiql": "value_loss", "qrl": "dynamics_loss"}
+    other = {
+        "bc": "actor_loss",
+        "gcivl": "value_loss",
+        "hiql": "value_loss",
+        "qrl": "dynamics_loss",
+        "hilp": "phi_loss",
+    }
     loss = (other | dict.fromkeys(["cql", "crl", "discrete_cql"], "critic_loss")).get(kind, "td_loss")
     state = run.states[0]
     for i in range(300):
@@ -258,8 +264,10 @@ def test_the_loss_falls_on_one_batch(run):
 
 def test_policies_act_within_the_bounds(run):
     observation = np.random.default_rng(1).normal(size=(50, FEATURES)).astype(np.float32) * 10.0
-    goals = observation[::-1] if run.spec.context else None
-    act = jax.jit(lambda state, observation, key: run.algorithm.policy(state)(observation, key, goals))
+    context = None
+    if run.spec.context:
+        context = np.random.default_rng(2).normal(size=(50, *run.spec.context.shape)).astype(np.float32)
+    act = jax.jit(lambda state, observation, key: run.algorithm.policy(state)(observation, key, context))
     state = run.states[-1]
     still = act(state, observation, None)
     moving = act(state, observation, jax.random.key(0))
@@ -290,14 +298,15 @@ def test_contexts_and_named_observations_are_inputs(run):
             return
         algorithm = dataclasses.replace(algorithm, goal_array="joints", goal_entries=(2, 0))
         spec = algorithm.view().with_context(spec)
-        assert spec.context.shape == (2,)
-    goals = np.zeros((ROWS, *spec.context.shape), "f4")
+        assert spec.context.shape == (algorithm.view().skill or 2,)
+    contexts = np.zeros((ROWS, *spec.context.shape), "f4")
+    goals = np.zeros((ROWS, 2), "f4") if run.spec.context else contexts
     zeros = dict.fromkeys(looks, spec.zeros(ROWS)) | {"context": goals, "actor_context": goals}
     batch = dataclasses.replace(run.batch, **zeros)
 
     def whole(key):
         state, _ = algorithm.update(algorithm.init(key, spec), batch, key)
-        return algorithm.policy(state)(batch.observation, key, batch.context)
+        return algorithm.policy(state)(batch.observation, key, contexts)
 
     assert jax.eval_shape(whole, jax.random.key(0)).shape == (ROWS, *run.spec.action.shape)
 

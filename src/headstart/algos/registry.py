@@ -14,6 +14,7 @@ from headstart.algos.discrete_cql import DiscreteCQL
 from headstart.algos.fql import FQL, QC, QCFQL
 from headstart.algos.gciql import GCIQL
 from headstart.algos.gcivl import GCIVL
+from headstart.algos.hilp import HILP
 from headstart.algos.hiql import HIQL
 from headstart.algos.iql import IQL
 from headstart.algos.qrl import QRL
@@ -29,6 +30,7 @@ KINDS: dict[str, type] = {
     "fql": FQL,
     "gciql": GCIQL,
     "gcivl": GCIVL,
+    "hilp": HILP,
     "hiql": HIQL,
     "iql": IQL,
     "qrl": QRL,

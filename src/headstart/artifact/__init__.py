@@ -1,6 +1,7 @@
 """Trained models: on disk, acting, and handed on to other algorithms."""
 
 from headstart.artifact.model import Artifact
+from headstart.artifact.prompt import Prompted
 from headstart.artifact.transfer import Report, Row, transfer
 
-__all__ = ["Artifact", "Report", "Row", "transfer"]
+__all__ = ["Artifact", "Prompted", "Report", "Row", "transfer"]

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -20,6 +20,9 @@ from headstart.errors import ArtifactError, UsageError
 from headstart.spec import Spec
 from headstart.state import State
 from headstart.train import acting
+
+if TYPE_CHECKING:
+    from headstart.artifact.prompt import Prompted
 
 
 def _now() -> str:
@@ -87,7 +90,7 @@ class Artifact:
     @property
     def goals(self) -> bool:
         """Whether it acts towards goals, its contexts."""
-        return self.algorithm.view().goals is not None
+        return self.algorithm.view().towards_goals
 
     @property
     def steps(self) -> int:
@@ -145,7 +148,7 @@ class Artifact:
 
     def member(self, index: int) -> Artifact:
         """One member as an artifact of its own, without the scores of all. Raises `UsageError` if out of range."""
-        index = self._member(index)
+        index = self.require_member(index)
         state = jax.tree.map(lambda leaf: leaf[index : index + 1], self.state)
         return dataclasses.replace(self, state=state, seeds=self.seeds[index : index + 1], evaluation=None)
 
@@ -171,22 +174,32 @@ class Artifact:
         h is the algorithm's `chunk`, 1 for most. With many observations the chunks have their leading axis. This is
         how evaluation and online training execute a policy.
         """
-        name, part = self.spec.observation[0]
-        first = observation.get(name, ()) if isinstance(observation, dict) else observation
-        many = np.ndim(first) > len(part.shape)
-        axes = (None,) if many else ()
+        axes = acting.leading_axes(self.spec, observation)
         observation = acting.with_axes(self.spec, observation, axes)
         context = self._context(context, axes)
-        if not many:
+        if not axes:
             observation, context = jax.tree.map(lambda x: x[None], (observation, context))
         actions = np.asarray(
             acting.act_one(
-                self._policies, self._member(member), self._normalizer, observation, key=key, context=context
+                self._policies, self.require_member(member), self._normalizer, observation, key=key, context=context
             )
         )
         if actions.ndim == 1 + len(self.spec.action.shape):
             actions = actions[:, None]
-        return actions if many else actions[0]
+        return actions if axes else actions[0]
+
+    def prompt(self, goal: Any = None, reward_examples: tuple[Any, Any] | None = None) -> Prompted:
+        """A model of skills told what to do; its policy is called like that of an artifact.
+
+        goal: an observation as the environment gives it. reward_examples: observations (n, *shape) and the rewards (n,)
+        of being there, of states like those of the data that the model learned from. Neither: towards the goal that is
+        given at each call as context, such as those that environments set.
+
+        Raises `UsageError` for models without skills, shapes that do not fit, and rewards that are all the same.
+        """
+        from headstart.artifact.prompt import prompt
+
+        return prompt(self, goal, reward_examples)
 
     def act(self, observations: Any, keys: Any = None, context: Any = None) -> np.ndarray:
         """Actions of all members side by side: raw observations (S, n, *shape) to raw actions (S, n, *action shape), or
@@ -223,10 +236,11 @@ class Artifact:
             goals = acting.with_axes(self.spec, context, axes)
             return acting.context(self.algorithm.view(), self.normalizer, goals)
         if context is None:
-            raise UsageError(f"this model needs a context of {part.describe()}")
+            raise UsageError(f"this model needs a context of {part.describe()}; a model of skills can be prompted")
         return acting.as_part("context", part, context, axes)
 
-    def _member(self, index: int) -> int:
+    def require_member(self, index: int) -> int:
+        """The index of a member. Raises `UsageError` if out of range."""
         if not 0 <= index < self.members:
             raise UsageError(f"member {index} does not exist; this artifact has members 0 to {self.members - 1}")
         return index

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from headstart.cli import outcome, parse
+from headstart.cli import prompt as prompts
 from headstart.errors import UsageError
 
 
@@ -19,6 +20,8 @@ def evaluate(
     sample: bool = False,
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     video: Annotated[Path | None, tyro.conf.arg(metavar="FILE.mp4")] = None,
+    prompt: Literal["goal"] | None = None,
+    prompt_rewards: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None,
 ) -> None:
     """Play episodes with the policy of every training seed, and print their mean returns with 95% intervals; the
     success rate and D4RL's normalised score where the task has them.
@@ -31,6 +34,8 @@ def evaluate(
         sample: Draw actions instead of taking the most likely ones.
         json: Write every episode to this new file as well, as one JSON object.
         video: Show the best, the median and the worst episode in this new file (extra video).
+        prompt: Tell a model of skills what to do: goal, the one that the environment sets.
+        prompt_rewards: Tell it by examples in this file: observations (n, ...) and the rewards (n,) of being there.
     """
     # Looked at before the work, not after it.
     if json is not None and json.exists():
@@ -39,7 +44,8 @@ def evaluate(
         raise UsageError(f"{json.parent}, the folder of --json, does not exist; make it or choose another")
     from headstart import api
 
-    evaluation = api.evaluate(artifact, env=env, episodes=episodes, seed=seed, sample=sample, video=video)
+    model = prompts.load(artifact, prompt, prompt_rewards)
+    evaluation = api.evaluate(model, env=env, episodes=episodes, seed=seed, sample=sample, video=video)
     outcome.show(evaluation)
     if video is not None:
         print(f"video: {video}")

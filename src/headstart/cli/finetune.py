@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from headstart.algos import registry
 from headstart.cli import outcome, parse
+from headstart.cli import prompt as prompts
 from headstart.errors import UsageError
 from headstart.train.options import OfflineOptions, OnlineOptions
 
@@ -41,6 +42,7 @@ def main(args: list[str]) -> None:
         reward_shift: float | None = None,
         resume: bool = False,
         sink: tuple[str, ...] = (),
+        prompt_rewards: Annotated[Path | None, arg(metavar="FILE.npz")] = None,
         training: Flat[kind],
     ) -> None:
         """Adapt an artifact to a task: online in --env (mixed with --data where given), or on --data alone.
@@ -70,10 +72,12 @@ def main(args: list[str]) -> None:
             reward_shift: The shift.
             resume: Go on with the run in --out, started with the same settings, where it stopped.
             sink: Where the numbers go besides the run's files: tensorboard, wandb, mlflow (extras of these names).
+            prompt_rewards: Of a model of skills, go on with the skill that collects the rewards in this file:
+                observations (n, ...) and the rewards (n,) of being there.
         """
         from headstart import api
 
-        source, algorithm = _start(artifact, algo, parse.values(set, "--set"))
+        source, algorithm = _start(artifact, algo, parse.values(set, "--set"), prompt_rewards)
         result = api.finetune(
             source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
             components=parse.assignments(components, "--components") or None, normalizer=normalizer,
@@ -99,17 +103,19 @@ def _require_fitting(given: list[str], kind: type) -> None:
             raise UsageError(f"{flag} is a field of algorithms; write --set {field}=VALUE")
 
 
-def _start(artifact: str, algo: str | None, changes: dict[str, Any]) -> tuple[Any, Any]:
+def _start(artifact: str, algo: str | None, changes: dict[str, Any], prompt_rewards: Path | None) -> tuple[Any, Any]:
     """The artifact (None: from scratch) and the algorithm to go on with (None: its own)."""
     from headstart import config
-    from headstart.artifact import Artifact
 
     if artifact == SCRATCH:
+        if prompt_rewards is not None:
+            raise UsageError("--prompt-rewards is for a model of skills; there is none to start from")
         if algo is None:
             raise UsageError("from scratch there is no algorithm to go on with; name one with --algo")
         return None, registry.algorithm(algo, **changes)
-    if algo is not None:
-        algorithm = registry.algorithm(algo, **changes)
-        return Artifact.load(artifact), algorithm
-    loaded = Artifact.load(artifact)
-    return loaded, config.replace(loaded.algorithm, **changes) if changes else None
+    algorithm = None if algo is None else registry.algorithm(algo, **changes)
+    loaded = prompts.load(artifact, None, prompt_rewards)
+    loaded = loaded if prompt_rewards is None else loaded.specialised()
+    if algorithm is None and changes:
+        algorithm = config.replace(loaded.algorithm, **changes)
+    return loaded, algorithm

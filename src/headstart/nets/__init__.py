@@ -31,6 +31,7 @@ from headstart.nets.heads import (
 )
 from headstart.nets.layers import MLP, LayerNorm, Linear
 from headstart.nets.precision import Precision, multiply_in
+from headstart.nets.skills import HilbertValue, Successor, to_unit, told, valued
 
 __all__ = [
     "MLP",
@@ -48,6 +49,7 @@ __all__ = [
     "GoalValue",
     "GreedyActor",
     "HierarchicalPolicy",
+    "HilbertValue",
     "LayerNorm",
     "Linear",
     "OneStepActor",
@@ -55,6 +57,7 @@ __all__ = [
     "Precision",
     "Quasimetric",
     "Scalar",
+    "Successor",
     "TanhGaussianActor",
     "UnitGaussianActor",
     "Value",
@@ -69,4 +72,7 @@ __all__ = [
     "tanh_normal_log_prob",
     "tanh_normal_sample",
     "to_sphere",
+    "to_unit",
+    "told",
+    "valued",
 ]

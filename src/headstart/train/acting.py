@@ -54,6 +54,44 @@ def _act(policy: Any, normalizer: Normalizer, observations: Any, key: Any, conte
     return normalizer.raw_action(action)
 
 
+@functools.partial(jax.jit, static_argnames="algorithm")
+def towards(algorithm: Any, state: Any, normalizer: Normalizer, observations: Any, goals: Any) -> Any:
+    """Skills (S, n, k) of S members that lead from raw observations (S, n, *shape) to goals (S, n, c), which are as
+    `context` gives them. algorithm: a `SkillAlgorithm`. state: of S members, its nets alone are looked at."""
+
+    def one(state: Any, observations: Any, goals: Any) -> Any:
+        return _towards(algorithm, state, normalizer, observations, goals)
+
+    return jax.vmap(one)(state, observations, goals)
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def towards_one(algorithm: Any, state: Any, member: Any, normalizer: Normalizer, observations: Any, goals: Any) -> Any:
+    """Skills (n, k) of one member, without the axis S; otherwise like `towards`."""
+    of_member = jax.tree.map(lambda leaf: leaf[member], state)
+    return _towards(algorithm, of_member, normalizer, observations, goals)
+
+
+def _towards(algorithm: Any, state: Any, normalizer: Normalizer, observations: Any, goals: Any) -> Any:
+    with jax.default_matmul_precision("highest"):
+        return algorithm.towards(state, normalizer.observation(observations), goals)
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def features(algorithm: Any, state: Any, normalizer: Normalizer, observations: Any) -> Any:
+    """What S members look at to tell a skill from rewards, (S, n, k), for the same raw observations (n, *shape)."""
+    seen = normalizer.observation(observations)
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(lambda state: algorithm.features(state, seen))(state)
+
+
+def leading_axes(spec: Spec, observation: Any) -> tuple[None, ...]:
+    """For `with_axes`: (None,) where the observation has one axis more than the spec's, else ()."""
+    name, part = spec.observation[0]
+    first = observation.get(name, ()) if isinstance(observation, dict) else observation
+    return (None,) if np.ndim(first) > len(part.shape) else ()
+
+
 def with_axes(spec: Spec, observation: Any, axes: tuple[int | None, ...]) -> Any:
     """The observation as arrays of the spec's types.
 

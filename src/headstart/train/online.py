@@ -85,7 +85,7 @@ def train(
             before = step
             policies = acting.policies(algorithm, learner.state)
             for _ in range(min(options.collect, -(-(options.steps - step) // options.lanes))):
-                contexts = None if view.goals is None else acting.context(view, normalizer, lanes.goals)
+                contexts = None if not view.towards_goals else acting.context(view, normalizer, lanes.goals)
                 actions = act(lanes, policies, step, contexts)
                 for lane, *outcome in lanes.step(actions):
                     context = None if contexts is None else contexts[lane]

@@ -1,0 +1,105 @@
+"""One update of every method that learns skills against a second implementation in NumPy, written from the papers.
+
+As in `test_references`: losses through the metrics, gradients through Adam's first moment.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from problems import ROWS, SKILL, make_batch, small, spec_of
+from scipy import stats
+from test_goal_references import join
+from test_references import _fixed_numbers as _fixed_numbers
+from test_references import check_gradients, close, critics, members, mlp, normal_numbers, updated
+
+from headstart.algos.iql import IQL
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def test_hilp():
+    hilp = small("hilp", expectile=0.8, skill_expectile=0.7, inverse_temperature=2.0, skill_discount=0.6)
+    state, batch, after, metrics = updated(hilp)
+    s, s_next, goal = batch.observation, batch.next_observation, batch.context
+    phi = [mlp(net, s) for net in members(state.nets["phi"].phi)]
+    assert len(phi) == 2
+
+    def distance_value(net, here):
+        return -np.stack([np.linalg.norm(mlp(one, here) - mlp(one, goal), axis=-1) for one in members(net.phi)])
+
+    target = state.targets["phi"]
+    backups = batch.reward + batch.discount * distance_value(target, s_next)
+    worst = batch.reward + batch.discount * distance_value(target, s_next).min(0)
+    advantage = worst - distance_value(target, s).mean(0)
+    weight = np.where(advantage >= 0.0, 0.8, 0.2)
+    assert 0 < (advantage < 0).sum() < ROWS
+
+    def phi_loss(net):
+        return (weight * np.square(backups - distance_value(net, s))).mean(1).sum()
+
+    close(metrics["phi_loss"], phi_loss(state.nets["phi"]))
+    close(metrics["distance"], -distance_value(state.nets["phi"], s).mean())
+    check_gradients(phi_loss, state, after, "phi")
+
+    # The skills' part: IQL on rewards that a skill gives to the step.
+    z = normal_numbers((ROWS, SKILL))
+    z /= np.linalg.norm(z, axis=-1, keepdims=True)
+    first = members(state.nets["phi"].phi)[0]
+    reward = ((mlp(first, s_next) - mlp(first, s)) * z).sum(-1)
+    close(metrics["skill_reward"], reward.mean())
+    q = critics(state.targets["critic"], join(s, z), batch.action).min(0)
+
+    def value_loss(value):
+        u = q - mlp(value.trunk, join(s, z))[:, 0]
+        return (np.where(u > 0, 0.7, 0.3) * u**2).mean()
+
+    close(metrics["value_loss"], value_loss(state.nets["value"]))
+    check_gradients(value_loss, state, after, "value")
+    value = after.nets["value"]
+    weights = np.minimum(np.exp(2.0 * (q - mlp(value.trunk, join(s, z))[:, 0])), 100.0)
+
+    def actor_loss(actor):
+        std = np.exp(np.clip(actor.log_std, -5.0, 2.0))
+        log_density = stats.norm.logpdf(batch.action, np.tanh(mlp(actor.trunk, join(s, z))), std).sum(-1)
+        return -(weights * log_density).mean()
+
+    close(metrics["actor_loss"], actor_loss(state.nets["actor"]))
+    check_gradients(actor_loss, state, after, "actor")
+    # Neither the batch's rewards nor its ends count.
+    backup = reward + 0.6 * mlp(value.trunk, join(s_next, z))[:, 0]
+
+    def td_loss(critic):
+        return np.square(critics(critic, join(s, z), batch.action) - backup).mean(1).sum()
+
+    close(metrics["td_loss"], td_loss(state.nets["critic"]))
+    check_gradients(td_loss, state, after, "critic")
+
+
+class TestSkills:
+    """Without the fixed numbers of the references."""
+
+    @pytest.fixture(autouse=True)
+    def _fixed_numbers(self):
+        """Random numbers as they are."""
+
+    def test_skills_differ_between_rows_and_updates_of_one_compiled_loop(self, monkeypatch):
+        """They were once drawn while the update was traced, and stayed the same for a whole run."""
+        monkeypatch.setattr(IQL, "update", lambda self, state, batch, key: (state, {"skill": batch.context}))
+        hilp = small("hilp")
+        spec = spec_of(hilp)
+        batch = make_batch(spec)
+
+        def updates(key):
+            def one(state, step):
+                return hilp.update(state, batch, jax.random.fold_in(key, step))
+
+            return jax.lax.scan(one, hilp.init(key, spec), np.arange(5))[1]["skill"]
+
+        skills = np.asarray(jax.jit(updates)(jax.random.key(0)))
+        assert skills.shape == (5, ROWS, SKILL)
+        np.testing.assert_allclose(np.linalg.norm(skills, axis=-1), 1.0, rtol=1e-5)
+        flat = skills.reshape(-1, SKILL)
+        apart = np.abs(flat[:, None] - flat[None]).max(-1) + np.eye(len(flat))
+        assert apart.min() > 1e-4
