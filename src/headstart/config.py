@@ -31,8 +31,11 @@ def to_json(config: Any) -> Any:
 def from_json(kind: type[T], data: Any, where: str = "") -> T:
     """The configuration of type `kind` that `data` describes.
 
-    Raises `UsageError` for unknown or missing keys (with a "did you mean") and values of the wrong type; the
-    message names the key as `where.key`.
+    A field that `data` lacks takes its default, so files from before the field was there can still be read; the default
+    of a new field therefore stands for what was done without it.
+
+    Raises `UsageError` for unknown keys (with a "did you mean"), missing ones without a default, and values of the
+    wrong type; the message names the key as `where.key`.
     """
     where = where or kind.__name__
     if not isinstance(data, dict):
@@ -42,10 +45,14 @@ def from_json(kind: type[T], data: Any, where: str = "") -> T:
     for key in data:
         if key not in fields:
             raise unknown(f"field of {where}", key, fields)
-    missing = sorted(fields - data.keys())
+    missing = sorted(f.name for f in dataclasses.fields(kind) if _required(f) and f.name not in data)
     if missing:
         raise UsageError(f"{where}: missing {', '.join(missing)}")
     return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def replace(config: T, **changes: Any) -> T:
