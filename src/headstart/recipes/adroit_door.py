@@ -170,7 +170,7 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
     pretrained = {"offline_steps": 2_000, "online": online, "clone": "tanh_gaussian"}
     iql = {"policy_kind": "tanh_gaussian", "expectile": 0.7, "inverse_temperature": 0.5, "critic_lr": 5e-4}
     rebrac = {
-        "behaviour_weight": 2.0, "critic_behaviour_weight": 0.2, "critic_lr": 3e-4, "actor_every": 1,
+        "behaviour_weight": 10.0, "critic_behaviour_weight": 0.2, "critic_lr": 3e-4, "actor_every": 1,
         "exploration_noise": 0.02,
     }  # fmt: skip
     rlpd = {"critics": 4, "actor_every": 1, "initial_temperature": 0.1, "actor_lr": 3e-4, "critic_lr": 5e-4}
