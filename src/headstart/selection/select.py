@@ -58,11 +58,10 @@ class Selection:
         for place, found in enumerate(self.candidates, 1):
             interval = f"{found.score:.4g} [{found.low:.4g}, {found.high:.4g}]"
             lines.append(f"{place:>3}  {found.name:<{width}}  {interval:<30}  first with probability {found.first:.0%}")
-        second = self.candidates[1].name
         lines += [
             "",
-            f"{self.best.name} scores above {second} with probability {self.sure:.0%} (bootstrap over {self.episodes} "
-            f"episodes of {self.source}).",
+            f"The first scores above the second with probability {self.sure:.0%}: bootstrap over {self.episodes} "
+            f"episodes of {self.source}.",
             "That is how sure the score is, not how far it can be trusted: a criterion errs in ways that other "
             "episodes do not show (docs/results/select.md).",
         ]
@@ -101,6 +100,8 @@ def select(
     >>> ranking = hs.select(["runs/a", "runs/b"], "minari:D4RL/door/human-v2")  # doctest: +SKIP
     >>> print(ranking.describe(), ranking.best.name)                            # doctest: +SKIP
     """
+    if not runs:
+        raise UsageError("give the runs or artifacts that are to be ranked")
     if by not in CRITERIA:
         raise unknown("criterion", by, CRITERIA)
     for name, value in {"steps": steps, "states": states, "resamples": resamples}.items():
