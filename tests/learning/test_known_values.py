@@ -106,6 +106,7 @@ CRITICS = NETS | {"critic_widths": (16, 16), "critic_lr": 3e-3, "discount": MDP.
 SETTINGS = {
     "bc": NETS,
     "cql": CRITICS | {"actions": 2, "weight": 0.2, "initial_temperature": 0.05},
+    "fql": CRITICS | {"alpha": 0.3, "flow_steps": 5},
     "iql": CRITICS | {"expectile": 0.9, "inverse_temperature": 10.0},
     "sac": CRITICS | {"initial_temperature": 0.05},
     "td3bc": CRITICS | {"actor_every": 1, "q_weight": 10.0},
