@@ -38,7 +38,7 @@ class Maze:
     """Candidates of five algorithms at three ages on the quickstart's maze; ranked on episodes that none has seen."""
 
     out: Path
-    ages: tuple[int, ...] = (50, 200, 1000)
+    ages: tuple[int, ...] = (200, 1000, 3000)
     """Gradient steps after which the candidates are taken."""
     seeds: int = 2
     episodes: int = 30
