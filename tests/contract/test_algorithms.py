@@ -20,7 +20,7 @@ from headstart.train import updates
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NAMES = sorted(registry.ALGORITHMS)
-SAMPLING = {"cql", "calql", "fql", "hilp", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac", *VARIANTS}
+SAMPLING = {"cql", "calql", "fb", "fql", "hilp", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac", *VARIANTS}
 """Those whose updates draw random numbers."""
 STEPS = 4
 
@@ -95,7 +95,8 @@ def test_states_can_be_donated(run):
 
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
-    known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics", "phi"}
+    known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics"}
+    known |= {"phi", "forward", "backward"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
@@ -226,7 +227,8 @@ def test_the_reward_reaches_critics_only(run):
     changed, _ = run.step(state, other, jax.random.key(0))
     kind = registry.name_of(run.algorithm)
     # Action-free values bootstrap themselves; contrastive and quasimetric ones know no reward.
-    reached = {"gcivl": "value", "hiql": "value", "hilp": "phi", "crl": None, "qrl": None}.get(kind, "critic")
+    reached = {"gcivl": "value", "hiql": "value", "hilp": "phi", "crl": None, "fb": None, "qrl": None}
+    reached = reached.get(kind, "critic")
     for name in usual.nets:
         assert same(usual.nets[name], changed.nets[name]) == (name != reached), name
 
@@ -244,13 +246,8 @@ def test_metrics_are_finite_numbers(run):
 
 def test_the_loss_falls_on_one_batch(run):
     kind = registry.name_of(run.algorithm)
-    other = {
-        "bc": "actor_loss",
-        "gcivl": "value_loss",
-        "hiql": "value_loss",
-        "qrl": "dynamics_loss",
-        "hilp": "phi_loss",
-    }
+    other = {"bc": "actor_loss", "fb": "measure_loss", "hilp": "phi_loss", "qrl": "dynamics_loss"}
+    other |= dict.fromkeys(["gcivl", "hiql"], "value_loss")
     loss = (other | dict.fromkeys(["cql", "crl", "discrete_cql"], "critic_loss")).get(kind, "td_loss")
     state = run.states[0]
     for i in range(300):

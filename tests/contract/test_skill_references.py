@@ -8,11 +8,11 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from problems import ROWS, SKILL, make_batch, small, spec_of
+from problems import DIMENSIONS, ROWS, SKILL, make_batch, small, spec_of
 from scipy import stats
 from test_goal_references import join
 from test_references import _fixed_numbers as _fixed_numbers
-from test_references import check_gradients, close, critics, members, mlp, normal_numbers, updated
+from test_references import check_gradients, close, critics, members, mlp, normal_numbers, uniform_numbers, updated
 
 from headstart.algos.iql import IQL
 
@@ -75,6 +75,59 @@ def test_hilp():
 
     close(metrics["td_loss"], td_loss(state.nets["critic"]))
     check_gradients(td_loss, state, after, "critic")
+
+
+def test_fb():
+    fb = small("fb", orthonormality=0.7, mix=0.4, discount=0.8)
+    state, batch, after, metrics = updated(fb)
+    s, s_next = batch.observation, batch.next_observation
+
+    def to_sphere(x):
+        return x * np.sqrt(SKILL) / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def backward(net):
+        return to_sphere(mlp(net, s_next))
+
+    def forward(ensemble, *inputs):
+        return [mlp(net.trunk, join(*inputs)) for net in members(ensemble)]
+
+    noise = np.clip(0.2 * normal_numbers((ROWS, DIMENSIONS)), -0.3, 0.3)
+
+    def act(actor, here):
+        return np.clip(np.tanh(mlp(actor.trunk, join(here, z))) + noise, -1.0, 1.0)
+
+    mixed = uniform_numbers((ROWS, 1)) < 0.4
+    assert 0 < mixed.sum() < ROWS
+    z = np.where(mixed, np.roll(backward(state.nets["backward"]), 1, axis=0), to_sphere(normal_numbers((ROWS, SKILL))))
+    ahead = forward(state.targets["forward"], s_next, z, act(state.nets["actor"], s_next))
+    backup = 0.8 * np.minimum(*(one @ backward(state.targets["backward"]).T for one in ahead))
+    own = np.eye(ROWS, dtype=bool)
+
+    def measure_loss(forward_net, backward_net):
+        total = 0.0
+        for one in forward(forward_net, s, z, batch.action):
+            m = one @ backward(backward_net).T
+            total += 0.5 * np.square(m - backup)[~own].mean() - np.diag(m).mean()
+        return total
+
+    def spread(backward_net):
+        gram = backward(backward_net) @ backward(backward_net).T
+        return np.square(gram)[~own].mean() - 2.0 * np.diag(gram).mean()
+
+    close(metrics["measure_loss"], measure_loss(state.nets["forward"], state.nets["backward"]))
+    close(metrics["orthonormality_loss"], spread(state.nets["backward"]))
+    check_gradients(lambda net: measure_loss(net, state.nets["backward"]), state, after, "forward")
+    check_gradients(
+        lambda net: measure_loss(state.nets["forward"], net) + 0.7 * spread(net), state, after, "backward"
+    )  # fmt: skip
+
+    def actor_loss(actor):
+        # It sees F after its step.
+        q = [(one * z).sum(-1) for one in forward(after.nets["forward"], s, z, act(actor, s))]
+        return -np.minimum(*q).mean()
+
+    close(metrics["actor_loss"], actor_loss(state.nets["actor"]))
+    check_gradients(actor_loss, state, after, "actor")
 
 
 class TestSkills:

@@ -107,10 +107,10 @@ def test_what_does_not_say_what_to_do_is_refused(pretrained, walks, rewards, tmp
 
 
 def test_a_model_without_skills_is_not_prompted(walks):
-    cloned = api.pretrain("bc", walks, steps=1)
+    cloned = api.pretrain(registry.algorithm("bc", actor_widths=[8]), walks, steps=1)
     with pytest.raises(UsageError, match="bc learns no skills, .* the one task that it was trained on"):
         cloned.prompt(goal=STATES[0])
-    cloned = api.pretrain("gcbc", walks, steps=1)
+    cloned = api.pretrain(registry.algorithm("gcbc", actor_widths=[8]), walks, steps=1)
     with pytest.raises(UsageError, match="gcbc learns no skills, .* acts towards the goals"):
         cloned.prompt(reward_examples=RIGHTWARDS)
 
@@ -139,6 +139,19 @@ def test_the_model_of_one_skill_is_finetuned_by_the_learner_of_skills(pretrained
     assert tuned.title == "iql"
     assert [entry["algorithm"] for entry in tuned.lineage] == ["hilp", "iql"]
     assert main(["evaluate", str(out), "--episodes", "2"]) == 0
+
+
+def test_the_model_of_one_skill_of_fb_is_one_of_td3(walks, tmp_path):
+    fb = registry.algorithm("fb", skill_size=3, actor_widths=[8], forward_widths=[8], backward_widths=[8], batch_size=8)
+    model = api.pretrain(fb, walks, steps=3, seeds=2).prompt(reward_examples=RIGHTWARDS)
+    path = model.specialised().save(tmp_path / "skill")
+    loaded = Artifact.load(path)
+    assert (loaded.title, loaded.algorithm.behaviour_weight, loaded.seeds) == ("td3bc", 0.0, (0, 1))
+    both = np.stack([STATES, STATES])
+    np.testing.assert_allclose(loaded.act(both), model.act(both), atol=1e-5)
+    # Towards a goal it needs no regard for the state.
+    towards = model.artifact.prompt(goal=STATES[3])
+    np.testing.assert_allclose(towards.act(both)[1], towards.policy(STATES, member=1), atol=1e-5)
 
 
 def test_finetuning_skills_without_saying_which_is_refused(pretrained):

@@ -11,6 +11,7 @@ from headstart.algos.bc import BC, GCBC
 from headstart.algos.cql import CQL, CalQL
 from headstart.algos.crl import CRL
 from headstart.algos.discrete_cql import DiscreteCQL
+from headstart.algos.fb import FB
 from headstart.algos.fql import FQL, QC, QCFQL
 from headstart.algos.gciql import GCIQL
 from headstart.algos.gcivl import GCIVL
@@ -27,6 +28,7 @@ KINDS: dict[str, type] = {
     "cql": CQL,
     "crl": CRL,
     "discrete_cql": DiscreteCQL,
+    "fb": FB,
     "fql": FQL,
     "gciql": GCIQL,
     "gcivl": GCIVL,

@@ -20,8 +20,9 @@ def tell(artifact: Artifact, out: Path, env: str | None) -> None:
     env = shlex.quote(env or "ENV")
     run = shlex.quote(str(out))
     print(f"artifact: {out / 'artifact'}")
-    print(f"next: headstart evaluate {run} --env {env}")
-    print(f"  or: headstart finetune {run} --env {env} --steps N --out DIR")
+    skills = bool(artifact.algorithm.view().skill)
+    print(f"next: headstart evaluate {run} --env {env}{' --prompt goal' * skills}")
+    print(f"  or: headstart finetune {run}{' --prompt-rewards FILE.npz' * skills} --env {env} --steps N --out DIR")
 
 
 def show(evaluation: Evaluation) -> None:
