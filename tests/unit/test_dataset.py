@@ -153,7 +153,7 @@ def test_require_finite_names_column_and_step():
         ),
         ({"observations": np.zeros((2, 7))}, r"observations of episode 1 has rows of shape \(7,\)"),
         ({"observations": {"a": np.zeros((2, 3))}}, "episode 1 has other observations than observations"),
-        ({"rewards": np.zeros((1, 2))}, r"rewards has shape \(1, 2\), expected one number a row"),
+        ({"rewards": np.zeros((1, 2))}, r"rewards has rows of shape \(2,\), expected one number a row"),
         ({"rewards": None}, "rewards are absent in episode 1 but present in others"),
     ],
 )
@@ -171,7 +171,7 @@ def test_episodes_that_do_not_fit(change, message):
         ({"observations": np.zeros((4, 2)), "actions": np.zeros((3, 1))}, "actions has 3 rows, observations have 4"),
         ({"observations": np.zeros((4, 2)), "next_observations": np.zeros((3, 2))}, "next_observations has 3 rows"),
         ({"observations": np.zeros((4, 2)), "next_observations": np.zeros((4, 3))}, "next_observations differ"),
-        ({"observations": np.zeros((4, 2)), "terminations": np.zeros((4, 2))}, r"terminations has shape \(4, 2\)"),
+        ({"observations": np.zeros((4, 2)), "terminations": np.zeros((4, 2))}, r"terminations has rows of shape \(2,\)"),
         ({"observations": np.zeros((1, 2))}, "no episodes"),
     ],
 )

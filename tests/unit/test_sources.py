@@ -154,7 +154,7 @@ def test_d4rl_without_timeouts_says_so(tmp_path):
         (STEPS, "no 'terminals'"),
         (STEPS | {"terminals": TERMINALS[:4], "timeouts": TIMEOUTS}, "terminals has 4 rows, observations has 6"),
         (STEPS | {"terminals": TERMINALS, "actions": np.zeros((5, 1))}, "actions has 5 rows, observations has 6"),
-        (STEPS | {"terminals": np.zeros((6, 2))}, r"terminals has shape \(6, 2\), expected one number a row"),
+        (STEPS | {"terminals": np.zeros((6, 2))}, r"terminals has rows of shape \(2,\), expected one number a row"),
         (
             {"observations__image": np.zeros((6, 2)), "terminals": TERMINALS},
             "observations is a group; expected one array",
@@ -240,7 +240,7 @@ def test_ogbench_pixels_and_discrete_actions(tmp_path):
         ({"observations": ROWS, "terminals": LAST, "actions": ROWS[:6]}, "actions has 6 rows, observations has 7"),
         ({"observations": ROWS, "terminals": LAST * 0}, "'terminals' is not set in the last row"),
         ({"observations": ROWS, "terminals": LAST * 0 + 1}, "no episodes"),
-        ({"observations": ROWS, "terminals": np.zeros((7, 2))}, "terminals has shape"),
+        ({"observations": ROWS, "terminals": np.zeros((7, 2))}, "terminals has rows of shape"),
     ],
 )
 def test_ogbench_that_does_not_fit(columns, message, tmp_path):
