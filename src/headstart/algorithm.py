@@ -164,7 +164,8 @@ class SkillAlgorithm(Algorithm, Protocol):
         """(B, k) what `skill` looks at."""
 
     def skill(self, features: Any, rewards: Any) -> Any:
-        """(k,) the skill that collects rewards (B,) of states, whose features are (B, k). NumPy in, NumPy out."""
+        """(k,) the skill that collects rewards (B,) of states, whose features are (B, k); zero where
+        there is none. NumPy in, NumPy out."""
 
     def learner(self) -> Algorithm:
         """The algorithm that goes on from one skill, learning a task of its own."""

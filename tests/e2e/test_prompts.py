@@ -94,6 +94,8 @@ def test_what_does_not_say_what_to_do_is_refused(pretrained, walks, rewards, tmp
     artifact = Artifact.load(pretrained)
     with pytest.raises(UsageError, match="all rewards are the same"):
         artifact.prompt(reward_examples=(STATES, np.ones(4)))
+    with pytest.raises(UsageError, match="states are all the same to the model"):
+        artifact.prompt(reward_examples=(STATES[[0, 0]], np.arange(2.0)))
     with pytest.raises(UsageError, match="one number for each of the 4 observations, found float64 of shape"):
         artifact.prompt(reward_examples=(STATES, np.ones(3)))
     with pytest.raises(UsageError, match="either a goal or reward examples"):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-
-import numpy as np
+import math
 
 from headstart import config
 from headstart.algorithm import View
 from headstart.algos.shared import advance, fresh_state, step_all
-from headstart.algos.skills import require_skills, seen_part, sound_skills
+from headstart.algos.skills import require_skills, scaled, seen_part, sound_skills
 from headstart.algos.td3bc import TD3BC
 from headstart.lazy import jax, jnp, losses, nets, optim
 
@@ -133,8 +132,7 @@ class FB:
         return self._backward(state.nets["backward"], self._seen(observation))
 
     def skill(self, features, rewards):
-        mean = (rewards[:, None] * features).mean(0)
-        return mean * np.sqrt(self.skill_size) / np.linalg.norm(mean)
+        return scaled((rewards[:, None] * features).mean(0), math.sqrt(self.skill_size))
 
     def learner(self):
         return TD3BC(
@@ -144,7 +142,7 @@ class FB:
         )  # fmt: skip
 
     def at_skill(self, state, skill):
-        before = state.nets["actor"].trunk.hidden[0].weight.shape[0] - self.skill_size
+        before = state.nets["actor"].trunk.inputs - self.skill_size
 
         def told(actor, forward):
             critic = nets.valued(nets.told(forward, before, skill), skill)

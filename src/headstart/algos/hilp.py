@@ -10,7 +10,7 @@ from headstart.algorithm import Goals, View
 from headstart.algos.goals import value_loss
 from headstart.algos.iql import IQL
 from headstart.algos.shared import advance, fresh_state, step_all
-from headstart.algos.skills import require_skills, seen_part, sound_skills
+from headstart.algos.skills import require_skills, scaled, seen_part, sound_skills
 from headstart.lazy import jax, jnp, nets, optim
 
 
@@ -114,8 +114,7 @@ class HILP:
         # The sum of gamma^t <phi(s_t+1) - phi(s_t), z> is (1 - gamma) times that of gamma^t <phi(s_t+1), z>, but for
         # what is settled at the start: the skill of a reward of states is its regression on phi, with an intercept.
         centred = features - features.mean(0)
-        direction = np.linalg.lstsq(centred, rewards - rewards.mean(), rcond=1e-4)[0]
-        return direction / np.linalg.norm(direction)
+        return scaled(np.linalg.lstsq(centred, rewards - rewards.mean(), rcond=1e-4)[0], 1.0)
 
     def learner(self):
         return IQL(
@@ -126,7 +125,7 @@ class HILP:
         )  # fmt: skip
 
     def at_skill(self, state, skill):
-        before = state.nets["value"].trunk.hidden[0].weight.shape[0] - self.skill_size
+        before = state.nets["actor"].trunk.inputs - self.skill_size
         learned = {name: net for name, net in state.nets.items() if name != "phi"}, {"critic": state.targets["critic"]}
         return tuple({name: nets.told(net, before, skill) for name, net in part.items()} for part in learned)
 

@@ -1,8 +1,10 @@
-"""What methods that learn skills without a task share: the checks of their fields and specs."""
+"""What methods that learn skills without a task share: checks of their fields and specs, and how goals are seen."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from headstart import config
 from headstart.algorithm import GoalPart
@@ -32,3 +34,8 @@ def require_skills(name: str, algorithm: Any, spec: Any) -> None:
             f"{name} acts on skills of {algorithm.skill_size} numbers, and the context of this spec is "
             f"{spec.context.describe() if spec.context else 'absent'} (`View.with_context`)"
         )
+
+
+def scaled(direction: np.ndarray, length: float) -> np.ndarray:
+    """The vector (k,) with that length; zero where it has no direction."""
+    return direction * (length / max(np.linalg.norm(direction), 1e-12))

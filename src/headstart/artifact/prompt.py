@@ -153,6 +153,8 @@ def prompt(artifact: Artifact, goal: Any, reward_examples: tuple[Any, Any] | Non
     ]  # fmt: skip
     features = np.concatenate(parts, axis=1).astype(np.float64)
     skills = [artifact.algorithm.skill(of_member, rewards) for of_member in features]
+    if not all(skill.any() for skill in skills):
+        raise UsageError("reward examples: their states are all the same to the model, which does not say what to do")
     return Prompted(artifact, np.stack(skills).astype(np.float32))
 
 

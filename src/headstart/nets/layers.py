@@ -151,6 +151,11 @@ class MLP(eqx.Module):
         self.activation = activation
         self.dropout = dropout
 
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return (*self.hidden, self.output)[0].weight.shape[-2]
+
     def __call__(self, *parts: jax.Array, key: jax.Array | None = None) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
         for i, layer in enumerate(self.hidden):
