@@ -171,7 +171,10 @@ def test_episodes_that_do_not_fit(change, message):
         ({"observations": np.zeros((4, 2)), "actions": np.zeros((3, 1))}, "actions has 3 rows, observations have 4"),
         ({"observations": np.zeros((4, 2)), "next_observations": np.zeros((3, 2))}, "next_observations has 3 rows"),
         ({"observations": np.zeros((4, 2)), "next_observations": np.zeros((4, 3))}, "next_observations differ"),
-        ({"observations": np.zeros((4, 2)), "terminations": np.zeros((4, 2))}, r"terminations has rows of shape \(2,\)"),
+        (
+            {"observations": np.zeros((4, 2)), "terminations": np.zeros((4, 2))},
+            r"terminations has rows of shape \(2,\)",
+        ),
         ({"observations": np.zeros((1, 2))}, "no episodes"),
     ],
 )
