@@ -88,9 +88,9 @@ def listing(about: Mapping[str, str]) -> str:
 
 
 def first_line(documented: Any) -> str:
-    """The first sentence of a docstring, or its first clause, without its full stop."""
+    """The first sentence of a docstring, or its first clause outside parentheses, without its full stop."""
     text = " ".join((inspect.getdoc(documented) or "").split())
-    return re.split(r"(?<!et al)[.;](?: |$)", text, maxsplit=1)[0]
+    return re.split(r"(?<!et al)[.;](?: |$)(?![^(]*\))", text, maxsplit=1)[0]
 
 
 def flags(documented: Any) -> set[str]:
