@@ -13,52 +13,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = [
-    "BC",
-    "CQL",
-    "CRL",
-    "FB",
-    "FQL",
-    "GCBC",
-    "GCIQL",
-    "GCIVL",
-    "HILP",
-    "HIQL",
-    "IQL",
-    "QC",
-    "QCFQL",
-    "QRL",
-    "RLPD",
-    "SAC",
-    "TD3BC",
-    "ArraySpec",
-    "Artifact",
-    "ArtifactError",
-    "Batch",
-    "CalQL",
-    "DataError",
-    "Dataset",
-    "Diagnosis",
-    "DiscreteCQL",
-    "Evaluation",
-    "Finding",
-    "HeadstartError",
-    "Normalizer",
-    "ReBRAC",
-    "Spec",
-    "State",
-    "TrainingError",
-    "UsageError",
-    "View",
-    "__version__",
-    "diagnose",
-    "evaluate",
-    "finetune",
-    "load",
-    "pretrain",
-    "select",
-]
-
 _HOMES = {
     "headstart.algorithm": ("View",),
     "headstart.algos.registry": (
@@ -97,6 +51,8 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 """Name -> the module that defines it, imported when the name is first used: JAX alone takes a second."""
+
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

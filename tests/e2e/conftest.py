@@ -19,6 +19,18 @@ def _own_cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(folder)))
 
 
+@pytest.fixture(scope="session")
+def walks():
+    """Random walks on a chain with goals, without rewards."""
+    from headstart.data.dataset import Dataset
+    from headstart.envs.collect import collect
+    from headstart.envs.controllers import Scripted
+
+    env = "headstart/chain?n=4&continuous=1&steps=15&goals=1"
+    episodes = collect(Scripted("random"), env, episodes=60, seed=0)
+    return Dataset.from_episodes([{name: walk[name] for name in ("observations", "actions")} for walk in episodes])
+
+
 @pytest.fixture
 def headstart(tmp_path, monkeypatch, capsys):
     """headstart("data", "inspect", ...) -> (exit code, standard output, standard error)."""

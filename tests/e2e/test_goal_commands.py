@@ -14,8 +14,6 @@ from headstart.algos import registry
 from headstart.artifact import Artifact
 from headstart.cli.main import main
 from headstart.data.dataset import Dataset
-from headstart.envs.collect import collect
-from headstart.envs.controllers import Scripted
 from headstart.errors import UsageError
 from headstart.recipes.pointmaze_goals import PointmazeGoals
 from headstart.train.run import read_log
@@ -28,13 +26,6 @@ SETTINGS = {
     "actor_widths": (16,), "critic_widths": (16,), "batch_size": 32, "actor_lr": 3e-3, "critic_lr": 3e-3,
     "discount": 0.9, "tau": 0.05,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def walks():
-    """Without rewards."""
-    episodes = collect(Scripted("random"), ENV, episodes=60, seed=0)
-    return Dataset.from_episodes([{name: walk[name] for name in ("observations", "actions")} for walk in episodes])
 
 
 @pytest.fixture(scope="module")
