@@ -106,5 +106,12 @@ class CRL:
     def policy(self, state):
         return nets.Policy(state.nets["actor"])
 
+    def goal_value(self, state, observation, goal):
+        # log p(g ahead | s, a) / p(g) of the policy's action: a log ratio, not steps.
+        here, goal = nets.flatten(observation), nets.flatten(goal)
+        action = state.nets["actor"].mode(jnp.concatenate([here, goal], axis=-1))
+        phi, psi = jnp.moveaxis(state.nets["critic"](jnp.concatenate([here, action], axis=-1), goal), 1, 0)
+        return (phi * psi).sum(-1).min(0)
+
     def _optimizers(self):
         return {"actor": optim.adam(self.actor_lr), "critic": optim.adam(self.critic_lr)}

@@ -114,6 +114,9 @@ class GCIQL:
     def policy(self, state):
         return nets.Policy(state.nets["actor"])
 
+    def goal_value(self, state, observation, goal):
+        return state.nets["value"](nets.flatten(observation, nets.flatten(goal)))
+
     def _optimizers(self):
         critics = {name: optim.adam(self.critic_lr) for name in ("critic", "value")}
         return critics | {"actor": optim.adam(self.actor_lr)}

@@ -74,6 +74,12 @@ def progress(value: Any, here: Any, there: Any, goal: Any) -> Any:
     return value(there, goal).mean(0) - value(here, goal).mean(0)
 
 
+def ensemble_value(state: Any, observation: Any, goal: Any, name: str = "value") -> Any:
+    """(B,) V(s, g) of the component of that name, the mean of its members: minus the discounted steps to the goal."""
+    flatten = nets.flatten
+    return state.nets[name](flatten(observation), flatten(goal)).mean(0)
+
+
 def weighted_cloning(actor: Any, features: Any, wanted: Any, advantage: Any, alpha: float):
     """-exp(alpha A) log pi(wanted | features), weights at most 100 (AWR): (mean loss, metrics)."""
     loss = losses.policy.advantage_weighted(actor.log_prob(features, wanted), advantage, alpha).mean()

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from headstart.algorithm import Goals, View
-from headstart.algos.goals import value_loss
+from headstart.algos.goals import ensemble_value, value_loss
 from headstart.algos.iql import IQL
 from headstart.algos.shared import advance, fresh_state, step_all
 from headstart.algos.skills import require_skills, scaled, seen_part, sound_skills
@@ -128,6 +128,9 @@ class HILP:
         before = state.nets["actor"].trunk.inputs - self.skill_size
         learned = {name: net for name, net in state.nets.items() if name != "phi"}, {"critic": state.targets["critic"]}
         return tuple({name: nets.told(net, before, skill) for name, net in part.items()} for part in learned)
+
+    def goal_value(self, state, observation, goal):
+        return ensemble_value(state, seen_part(self).of(observation), goal, "phi")
 
     def _seen(self, observation):
         return nets.flatten(seen_part(self).of(observation))

@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from headstart.algorithm import GoalPart
-from headstart.algos.goals import goal_view, progress, sizes, sound_goals, value_loss, views_of, weighted_cloning
+from headstart.algos.goals import (
+    ensemble_value,
+    goal_view,
+    progress,
+    sizes,
+    sound_goals,
+    value_loss,
+    views_of,
+    weighted_cloning,
+)
 from headstart.algos.require import known_actions
 from headstart.algos.shared import advance, fresh_state, step_all
 from headstart.lazy import jax, jnp, nets, optim
@@ -109,6 +118,9 @@ class HIQL:
 
     def policy(self, state):
         return nets.HierarchicalPolicy(state.nets["high_actor"], state.nets["actor"])
+
+    def goal_value(self, state, observation, goal):
+        return ensemble_value(state, observation, goal)
 
     def _optimizers(self):
         actors = {name: optim.adam(self.actor_lr) for name in ("actor", "high_actor")}

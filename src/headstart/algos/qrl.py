@@ -127,6 +127,10 @@ class QRL:
     def policy(self, state):
         return nets.Policy(state.nets["actor"])
 
+    def goal_value(self, state, observation, goal):
+        # Minus the steps, not discounted.
+        return -state.nets["value"](nets.flatten(observation), nets.flatten(goal))
+
     def _optimizers(self):
         slow = {name: optim.adam(self.critic_lr) for name in ("value", "dynamics", "multiplier")}
         return slow | {"actor": optim.adam(self.actor_lr)}

@@ -201,6 +201,20 @@ class Artifact:
 
         return prompt(self, goal, reward_examples)
 
+    def goal_values(self, observations: Any, goals: Any) -> np.ndarray:
+        """V(s, g) of all members, (S, n): higher where the goal is nearer, in the unit of the algorithm (`goal_value`).
+
+        observations, goals: (n, *shape) as the environment gives them. Raises `UsageError` where the algorithm learns
+        no value of goals, and for shapes that do not fit.
+        """
+        if not hasattr(self.algorithm, "goal_value"):
+            raise UsageError(
+                f"{self.title} learns no values of goals; use a model of a goal-conditioned algorithm or of skills"
+            )
+        observations, goals = (acting.with_axes(self.spec, looks, (None,)) for looks in (observations, goals))
+        goals = acting.context(self.algorithm.view(), self.normalizer, goals)
+        return np.asarray(acting.goal_values(self.algorithm, self._nets, self._normalizer, observations, goals))
+
     def act(self, observations: Any, keys: Any = None, context: Any = None) -> np.ndarray:
         """Actions of all members side by side: raw observations (S, n, *shape) to raw actions (S, n, *action shape), or
         chunks of them (S, n, h, *action shape).
@@ -219,6 +233,10 @@ class Artifact:
     @functools.cached_property
     def _policies(self) -> Any:
         return acting.policies(self.algorithm, self.state)
+
+    @functools.cached_property
+    def _nets(self) -> State:
+        return jax.device_put(dataclasses.replace(self.state, targets={}, opt_state={}))
 
     @functools.cached_property
     def _normalizer(self) -> Normalizer:

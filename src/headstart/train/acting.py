@@ -85,6 +85,15 @@ def features(algorithm: Any, state: Any, normalizer: Normalizer, observations: A
         return jax.vmap(lambda state: algorithm.features(state, seen))(state)
 
 
+@functools.partial(jax.jit, static_argnames="algorithm")
+def goal_values(algorithm: Any, state: Any, normalizer: Normalizer, observations: Any, goals: Any) -> Any:
+    """V(s, g) of S members, (S, n), for the same raw observations (n, *shape) and goals (n, c) as `context` gives them.
+    algorithm: one with a `goal_value`. state: of S members, its nets alone are looked at."""
+    seen = normalizer.observation(observations)
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(lambda state: algorithm.goal_value(state, seen, goals))(state)
+
+
 def leading_axes(spec: Spec, observation: Any) -> tuple[None, ...]:
     """For `with_axes`: (None,) where the observation has one axis more than the spec's, else ()."""
     name, part = spec.observation[0]
