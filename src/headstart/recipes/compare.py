@@ -29,6 +29,7 @@ class Method:
     offline_steps: gradient steps (0: finetuning starts from scratch). online: fields of `OnlineOptions`.
     start: an artifact whose components pretraining starts from. reward_scale, reward_shift: for this method rewards
     become scale * reward + shift; scores stay those of the task. precision: of matrix products in all updates.
+    offline_evaluations: how often pretraining is evaluated, the evaluation at its end included.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Method:
     reward_scale: float = 1.0
     reward_shift: float = 0.0
     precision: str = "float32"
+    offline_evaluations: int = 5
 
 
 def prepare(recipe: Any, out: Path, resume: bool, sinks: Collection[str] = ()) -> None:
@@ -100,15 +102,9 @@ def compare(
         _say(f"{method.label}: {seeds} seeds, {method.offline_steps:,} gradient steps offline, "
              f"{method.online['steps']:,} environment steps online")  # fmt: skip
         folder = out / method.label
-        common = {
-            "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "sinks": sinks,
-            "reward_scale": method.reward_scale, "reward_shift": method.reward_shift,
-            "precision": method.precision,
-        }  # fmt: skip
-        model = _pretrained(method, data, env, _folder(folder / "pretrain", resume), common)
-        agent = api.finetune(
-            model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
-            **_folder(folder / "finetune", resume), **common, **method.online,
+        model, agent = run(
+            method, data, env, folder, seeds=seeds, eval_episodes=eval_episodes, eval_sample=eval_sample, resume=resume,
+            sinks=sinks,
         )  # fmt: skip
         runs = [folder / "pretrain"] * (model is not None) + [folder / "finetune"]
         curves[method.label] = [Curve.read(run, score) for run in runs]
@@ -154,6 +150,31 @@ def compare(
     return picture
 
 
+def run(
+    method: Method,
+    data: Dataset,
+    env: str,
+    out: Path,
+    *,
+    seeds: int,
+    eval_episodes: int,
+    eval_sample: bool = False,
+    resume: bool = False,
+    sinks: Collection[str] = (),
+) -> tuple[Artifact | None, Artifact]:
+    """Pretrain in `out / "pretrain"` (not without offline steps), finetune in `out / "finetune"`: both artifacts."""
+    common = {
+        "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "sinks": sinks,
+        "reward_scale": method.reward_scale, "reward_shift": method.reward_shift, "precision": method.precision,
+    }  # fmt: skip
+    model = _pretrained(method, data, env, _folder(out / "pretrain", resume), common)
+    agent = api.finetune(
+        model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
+        **_folder(out / "finetune", resume), **common, **method.online,
+    )  # fmt: skip
+    return model, agent
+
+
 def _folder(out: Path, resume: bool) -> dict[str, Any]:
     """Where a run of the comparison goes on; one that it had not come to begins."""
     return {"out": out, "resume": resume and begun(out)}
@@ -165,7 +186,10 @@ def _pretrained(
     if not method.offline_steps:
         return None
     steps = method.offline_steps
-    options = {"steps": steps, "log_every": max(1, steps // 20), "eval_every": max(1, steps // 5), **folder}
+    options = {
+        "steps": steps, "log_every": max(1, steps // 20), "eval_every": max(1, steps // method.offline_evaluations),
+        **folder,
+    }  # fmt: skip
     if method.start is None:
         return api.pretrain(method.algorithm, data, env=env, **options, **common)
     return api.finetune(method.start, data=data, algorithm=method.algorithm, eval_env=env, **options, **common)

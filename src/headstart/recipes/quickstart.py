@@ -7,8 +7,13 @@ import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headstart.errors import unknown
+
+if TYPE_CHECKING:
+    from headstart.data.dataset import Dataset
+    from headstart.recipes.compare import Method
 
 DECISIONS = "sparse=1&repeat=8&steps=40"
 """-1 a decision, 0 and the end at the goal; a decision moves for 8 simulation steps, and there are 40 of them."""
@@ -58,8 +63,7 @@ class Quickstart:
     """Which methods to run: calql, cql, fql (flow Q-learning), qc (the same with chunks of actions)."""
 
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
-        from headstart.algos.registry import algorithm
-        from headstart.recipes.compare import Method, compare, mean_return, prepare
+        from headstart.recipes.compare import compare, prepare
         from headstart.recipes.maze import NAME
 
         for name in self.methods:
@@ -67,22 +71,13 @@ class Quickstart:
                 raise unknown("method", name, METHODS)
         prepare(self, out, resume, sinks)
         data = self._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
-        settings = {
-            "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "critic_lr": 1e-3, "tau": 1e-2,
-            "discount": DISCOUNT, "critic_bias": mean_return(data, DISCOUNT),
-        }  # fmt: skip
-        online = {"steps": self.online_steps, "lanes": 5, "collect": 20, "log_every": 100, "eval_every": 100}
         picture = compare(
-            [
-                Method(name, algorithm(name, **settings | METHODS[name]), self.offline_steps, online)
-                for name in self.methods
-            ],
-            data, f"{NAME}?{DECISIONS}", out, seeds=self.seeds, score="success",
-            title=f"Point maze: {', '.join(self.methods)} on the same data", eval_episodes=self.eval_episodes,
+            [self._method(name, data) for name in self.methods], data, f"{NAME}?{DECISIONS}", out, seeds=self.seeds,
+            score="success", title=f"Point maze: {', '.join(self.methods)} on the same data",
+            eval_episodes=self.eval_episodes,
             # By their likeliest actions both solve this maze once pretrained; the curves are of sampled actions, which
             # tell them apart, and the table has both.
-            eval_sample=True, lowest_return=LOWEST_RETURN, resume=resume,
-            sinks=sinks,
+            eval_sample=True, lowest_return=LOWEST_RETURN, resume=resume, sinks=sinks,
         )  # fmt: skip
         if self.methods == SHOWN:
             print(READING)
@@ -91,7 +86,18 @@ class Quickstart:
         print(f"next: headstart evaluate {agent} --episodes 100")
         print(f"  or: headstart report {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report'))}")
 
-    def _data(self, env: str, out: Path):
+    def _method(self, name: str, data: Dataset) -> Method:
+        from headstart.algos.registry import algorithm
+        from headstart.recipes.compare import Method, mean_return
+
+        settings = {
+            "actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "critic_lr": 1e-3, "tau": 1e-2,
+            "discount": DISCOUNT, "critic_bias": mean_return(data, DISCOUNT),
+        }  # fmt: skip
+        online = {"steps": self.online_steps, "lanes": 5, "collect": 20, "log_every": 100, "eval_every": 100}
+        return Method(name, algorithm(name, **settings | METHODS[name]), self.offline_steps, online)
+
+    def _data(self, env: str, out: Path) -> Dataset:
         from headstart import api
         from headstart.data import sources
         from headstart.envs.collect import collect, to_dataset
