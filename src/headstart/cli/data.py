@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -40,17 +41,28 @@ def convert(
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
     target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")],
     overwrite: bool = False,
+    task: str | None = None,
+    task_vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
     """Write any data set as a Minari data set or as a folder of memory-mapped arrays.
 
     Args:
-        source: Where the data is, as for `headstart data inspect`.
+        source: Where the data is, as for `headstart data inspect`; tasks:FILE.json: several, each of a task.
         target: minari:ID, minari:FOLDER or arrays:FOLDER.
         overwrite: Replace a data set of that format that is there already.
+        task: Name of the task that all of the data is of.
+        task_vectors: File with a vector for each task, such as a sentence embedding: an .npz with one array a name, or
+            JSON. Without, tasks are one-hot.
     """
-    from headstart.data import sources
+    from headstart.data import sources, transform
+    from headstart.data.tasks import read_vectors
 
     data = sources.load(source)
+    table = None if task_vectors is None else read_vectors(task_vectors)
+    if task is not None:
+        data = transform.of_task(data, task, table)
+    elif table is not None:
+        data = transform.with_task_vectors(data, table)
     folder = sources.write(data, target, overwrite)
     print(f"{data.episodes:,} episodes, {data.steps:,} steps written to {folder}")
 
@@ -105,6 +117,8 @@ def _show(found: Inspection, algorithms: list[str]) -> None:
     facts.add_row("steps", f"{found.steps:,}, {_some(found.duplicate_steps)} repeat an earlier one")
     if found.success_rate is not None:
         facts.add_row("success", f"{_share(found.success_rate)} of the episodes")
+    if found.tasks is not None:
+        facts.add_row("tasks", ", ".join(f"{escape(name)} ({count:,} steps)" for name, count in found.tasks.items()))
     if found.actions_out_of_bounds is not None:
         beyond = f", {_some(found.actions_beyond_one)} beyond ±1" if found.actions_beyond_one is not None else ""
         facts.add_row("actions", f"{_some(found.actions_out_of_bounds)} out of bounds{beyond}")

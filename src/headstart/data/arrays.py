@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 
 from headstart import config
+from headstart.data.columns import STEP_COLUMNS
 from headstart.data.dataset import Dataset, Provenance
 from headstart.data.files import existing, new_folder, numeric, read_npz, relative, same_length
+from headstart.data.tasks import TaskTable
 from headstart.errors import DataError, UsageError, unknown
 from headstart.spec import Spec
 
 HEADER = "dataset.json"
 FORMAT = 1
 SYNONYMS = {"terminals": "terminations", "truncations": "timeouts"}
-COLUMNS = ("observations", "actions", "rewards", "terminations", "timeouts", "next_observations", "successes")
+COLUMNS = ("observations", *STEP_COLUMNS, "terminations", "timeouts", "next_observations")
 
 
 def path(locator: str) -> Path:
@@ -36,7 +38,7 @@ def read(locator: str) -> Dataset:
 
     Keys of the file: `observations` (or `observations/NAME` for dict observations), `actions`, `rewards`,
     `terminations` or `terminals`, `timeouts` or `truncations`, `next_observations` (or `next_observations/NAME`),
-    `successes`; all but the first may be absent. They mean what they mean in `Dataset.from_arrays`.
+    `successes`, `tasks`, `shared`; all but the first may be absent. They mean what they mean in `Dataset.from_arrays`.
 
     Raises `DataError` for files that are damaged or disagree in length, `UsageError` for unknown keys.
     """
@@ -79,6 +81,8 @@ def write(data: Dataset, folder: str | Path, overwrite: bool = False) -> Path:
         "sha256": data.digest,
         "columns": {name: {"dtype": str(column.dtype), "shape": list(column.shape)} for name, column in columns},
     }
+    if data.task_table is not None:
+        header["tasks"] = config.to_json(data.task_table)
     with new_folder(target, overwrite, HEADER, data.nbytes) as place:
         for name, column in columns:
             file = place / f"{relative(name)}.npy"
@@ -93,6 +97,7 @@ def _read_folder(place: Path) -> Dataset:
     try:
         spec = Spec.from_json(header["spec"])
         provenance = config.from_json(Provenance, header["provenance"])
+        table = config.from_json(TaskTable, header["tasks"]) if "tasks" in header else None
         described = {name: (str(np.dtype(c["dtype"])), tuple(c["shape"])) for name, c in header["columns"].items()}
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(f"{place / HEADER} is damaged: {error}") from error
@@ -105,11 +110,12 @@ def _read_folder(place: Path) -> Dataset:
         else:
             columns[name] = column
     columns.setdefault("observations", observations)
-    fields = {"observations", "actions", "rewards", "successes", "terminations", "episode_start", "episode_end"}
-    needed = {"terminations", "episode_start", "episode_end"}
+    needed = {"terminations", "episode_start", "episode_end"} | ({"tasks"} if table else set())
+    fields = {"observations", *STEP_COLUMNS} - {"tasks"} | needed
     if not needed <= columns.keys() <= fields or not len(columns["observations"]):
         raise DataError(f"{place / HEADER} lists the columns {', '.join(described)}; expected those of a Dataset")
-    data = Dataset(**({"actions": None, "rewards": None} | columns), spec=spec, provenance=provenance)
+    columns = {"actions": None, "rewards": None} | columns
+    data = Dataset(**columns, spec=spec, provenance=provenance, task_table=table)
     _check_bounds(place, data)
     return data
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from headstart.errors import DataError
+from headstart.spec import ArraySpec, Spec
 
 SUCCESS_KEYS = ("success", "is_success", "goal_achieved")
 """Names by which environments and recordings say that the task counts as solved, in order of precedence."""
+
+STEP_COLUMNS = ("actions", "rewards", "successes", "tasks", "shared")
+"""Columns of a `Dataset` that say something of a step, and may be absent."""
 
 
 def as_array(column: Any) -> np.ndarray:
@@ -65,3 +70,17 @@ def join(name: str, parts: Sequence[np.ndarray], source: str) -> np.ndarray:
                 f"those of episode 0 have {parts[0].shape[1:]}"
             )
     return np.concatenate(parts)
+
+
+def infer_spec(observations: Any, actions: np.ndarray | None) -> Spec:
+    """The spec of arrays: actions within [-1, 1] get these bounds, others the bounds of the data."""
+    parts = sorted(observations.items()) if isinstance(observations, Mapping) else [("", observations)]
+    action = None
+    if actions is not None:
+        action = ArraySpec.of_array(actions)
+        if not action.discrete:
+            flat = actions.reshape(len(actions), -1)
+            low, high = np.minimum(flat.min(0), -1.0), np.maximum(flat.max(0), 1.0)
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                action = dataclasses.replace(action, low=tuple(low.tolist()), high=tuple(high.tolist()))
+    return Spec(tuple((name, ArraySpec.of_array(column)) for name, column in parts), action)

@@ -10,9 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from headstart.data.columns import as_array, as_arrays, compact, join, map_arrays, map_pairs, named_arrays, scalars
+from headstart.data.columns import (
+    STEP_COLUMNS,
+    as_array,
+    as_arrays,
+    compact,
+    infer_spec,
+    join,
+    map_arrays,
+    map_pairs,
+    named_arrays,
+    scalars,
+)
+from headstart.data.tasks import TaskTable
 from headstart.errors import DataError
-from headstart.spec import ArraySpec, Spec
+from headstart.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +56,9 @@ class Dataset:
     episode_start: (R,) int32, first row of the row's episode.
     episode_end:   (R,) int32, last row of the row's episode (its final observation).
     successes:     (R,) bool, the task counted as solved after the step from row r; None where nobody says.
+    tasks:         (R,) int32, the task that the row's reward is of, by its place in `task_table` (on the final row that
+                   of the last step); None where there are none.
+    shared:        (R,) bool, the row is another task's, relabelled (`data.share`); None: none is.
     """
 
     observations: Any
@@ -55,6 +70,9 @@ class Dataset:
     spec: Spec
     successes: np.ndarray | None = None
     provenance: Provenance = Provenance()
+    tasks: np.ndarray | None = None
+    shared: np.ndarray | None = None
+    task_table: TaskTable | None = None
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -64,6 +82,8 @@ class Dataset:
         episodes: Iterable[Mapping[str, Any]],
         spec: Spec | None = None,
         provenance: Provenance = Provenance(),
+        task_table: TaskTable | None = None,
+        task: str | None = None,
     ) -> Dataset:
         """Data from episodes, each a mapping with
 
@@ -72,8 +92,12 @@ class Dataset:
         rewards:      (T,), may be absent in all.
         terminated:   bool, the last step ended the task (absent: False, the episode was cut off).
         successes:    (T,) bool, may be absent in all.
+        tasks:        (T,) ids in `task_table` (by default that of the names "0", "1", ...), may be absent in all.
+        shared:       (T,) bool, may be absent in all.
 
-        Raises `DataError` for episodes without a step, columns that disagree in length, and negative discrete actions.
+        task: the name of the task of all episodes.
+        Raises `DataError` for episodes without a step, columns that disagree in length, negative discrete actions, and
+        ids of tasks that are not in the table.
 
         >>> import numpy as np
         >>> data = Dataset.from_episodes([{"observations": np.zeros((3, 2)), "rewards": [0.0, 1.0]}])
@@ -89,9 +113,7 @@ class Dataset:
         starts = ends - rows + 1
         terminations = np.zeros(rows.sum(), bool)
         terminations[ends - 1] = [bool(episode.get("terminated", False)) for episode in episodes]
-        columns = {
-            name: _joined_column(name, episodes, provenance.source) for name in ("actions", "rewards", "successes")
-        }
+        columns = {name: _joined_column(name, episodes, provenance.source) for name in STEP_COLUMNS}
         first = episodes[0]["observations"]
         names = [name for name, _ in named_arrays(as_arrays(first))]
         for index, episode in enumerate(episodes):
@@ -106,7 +128,10 @@ class Dataset:
             }
         else:
             observations = join("observations", [as_array(e["observations"]) for e in episodes], provenance.source)
-        return cls._of_rows(observations, columns, terminations, starts, ends, spec, provenance)
+        if task is not None:
+            task_table = task_table or TaskTable.one_hot([task])
+            columns["tasks"] = np.full(rows.sum(), task_table.id(task))
+        return cls._of_rows(observations, columns, terminations, starts, ends, spec, provenance, task_table)
 
     @classmethod
     def from_arrays(
@@ -118,8 +143,11 @@ class Dataset:
         timeouts: Any = None,
         next_observations: Any = None,
         successes: Any = None,
+        tasks: Any = None,
+        shared: Any = None,
         spec: Spec | None = None,
         provenance: Provenance = Provenance(),
+        task_table: TaskTable | None = None,
     ) -> Dataset:
         """Data from flat columns with one row per *step* (the D4RL layout).
 
@@ -135,7 +163,7 @@ class Dataset:
         count = len(named_arrays(observations)[0][1])
         given = {
             "actions": actions, "rewards": rewards, "terminations": terminations, "timeouts": timeouts,
-            "successes": successes,
+            "successes": successes, "tasks": tasks, "shared": shared,
         }  # fmt: skip
         given = {name: None if column is None else as_array(column) for name, column in given.items()}
         following = [] if next_observations is None else named_arrays(as_arrays(next_observations), "next_observations")
@@ -174,14 +202,12 @@ class Dataset:
                 "observations": map_pairs(lambda a, b, part=part: np.concatenate([a[part], b]), observations, final),
                 "terminated": terminated[end],
             }
-            for name in ("actions", "rewards", "successes"):
-                if given[name] is not None:
-                    episode[name] = given[name][part]
+            episode |= {name: given[name][part] for name in STEP_COLUMNS if given[name] is not None}
             episodes.append(episode)
-        return cls.from_episodes(episodes, spec, provenance)
+        return cls.from_episodes(episodes, spec, provenance, task_table)
 
     @classmethod
-    def _of_rows(cls, observations, columns, terminations, starts, ends, spec, provenance) -> Dataset:
+    def _of_rows(cls, observations, columns, terminations, starts, ends, spec, provenance, task_table) -> Dataset:
         lengths = ends - starts + 1
         observations = map_arrays(compact, observations)
         actions = columns["actions"]
@@ -192,18 +218,29 @@ class Dataset:
             actions = actions.astype(np.int32 if discrete else np.float32, copy=False)
             if actions.ndim == 1 and not discrete:
                 actions = actions[:, None]
-        rewards = columns["rewards"]
-        successes = columns["successes"]
+        types = {"rewards": np.float32, "successes": bool, "tasks": np.int32, "shared": bool}
+        typed = {
+            name: None if columns[name] is None else columns[name].astype(kind, copy=False)
+            for name, kind in types.items()
+        }
+        spec = spec or infer_spec(observations, actions)
+        if typed["tasks"] is not None:
+            task_table = task_table or TaskTable.one_hot(map(str, range(max(typed["tasks"].max(), 0) + 1)))
+            if typed["tasks"].min() < 0 or typed["tasks"].max() >= len(task_table.names):
+                raise DataError(
+                    f"{provenance.source}: tasks hold ids outside the table of {len(task_table.names)} tasks"
+                )
+            spec = dataclasses.replace(spec, context=task_table.context)
         return cls(
             observations=observations,
             actions=actions,
-            rewards=None if rewards is None else rewards.astype(np.float32, copy=False),
             terminations=terminations,
             episode_start=np.repeat(starts, lengths).astype(np.int32),
             episode_end=np.repeat(ends, lengths).astype(np.int32),
-            spec=spec or _infer_spec(observations, actions),
-            successes=None if successes is None else successes.astype(bool, copy=False),
+            spec=spec,
             provenance=provenance,
+            task_table=None if typed["tasks"] is None else task_table,
+            **typed,
         )
 
     # -- what it holds ----------------------------------------------------------------------------------------
@@ -247,7 +284,8 @@ class Dataset:
     def columns(self) -> list[tuple[str, np.ndarray]]:
         """(name, array) of every column that is there; dict observations as `observations/name`."""
         named = named_arrays(self.observations)
-        for name in ("actions", "rewards", "terminations", "episode_start", "episode_end", "successes"):
+        order = ("actions", "rewards", "terminations", "episode_start", "episode_end", "successes", "tasks", "shared")
+        for name in order:
             if (column := getattr(self, name)) is not None:
                 named.append((name, column))
         return named
@@ -262,6 +300,8 @@ class Dataset:
             for start in range(0, len(column), 1 << 16):
                 total.update(np.ascontiguousarray(column[start : start + (1 << 16)]).reshape(-1).view(np.uint8))
         total.update("\n".join(self.provenance.transforms).encode())
+        if self.task_table is not None:
+            total.update(repr((self.task_table.names, self.task_table.vectors)).encode())
         return total.hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -274,7 +314,7 @@ class Dataset:
             "sha256": self.digest,
             "episodes": self.episodes,
             "steps": self.steps,
-        }
+        } | ({} if self.task_table is None else {"tasks": self.task_table.describe()})
 
     # -- the same data, changed -------------------------------------------------------------------------------
 
@@ -289,7 +329,7 @@ class Dataset:
             "observations": map_arrays(lambda column: column[start : end + 1], self.observations),
             "terminated": bool(self.terminations[end - 1]),
         }
-        for name in ("actions", "rewards", "successes"):
+        for name in STEP_COLUMNS:
             if (column := getattr(self, name)) is not None:
                 episode[name] = column[start:end]
         return episode
@@ -303,7 +343,7 @@ class Dataset:
         episodes = list(episodes)
         if not episodes:
             raise DataError(f"{self.provenance.source}: no episode is left after {transform!r}")
-        return Dataset.from_episodes(episodes, self.spec, self.provenance.then(transform))
+        return Dataset.from_episodes(episodes, self.spec, self.provenance.then(transform), self.task_table)
 
     def require_finite(self) -> None:
         """Raise `DataError` that names the first column, episode and step with NaN or infinity."""
@@ -331,7 +371,7 @@ def _check_episode(episode: Mapping[str, Any], index: int, source: str) -> int:
     for name, column in named:
         if len(column) != steps + 1:
             raise DataError(f"{source}: episode {index}: {name} has {len(column)} rows, expected {steps + 1}")
-    for name in ("actions", "rewards", "successes"):
+    for name in STEP_COLUMNS:
         column = episode.get(name)
         if column is not None and len(column) != steps:
             raise DataError(f"{source}: episode {index}: {name} has {len(column)} rows, expected {steps} (one a step)")
@@ -349,19 +389,6 @@ def _joined_column(name: str, episodes: list[Mapping[str, Any]], source: str) ->
         column = as_array(episode[name])
         if name != "actions":
             column = scalars(name, column, source)
-        parts.append(np.concatenate([column, np.zeros((1, *column.shape[1:]), column.dtype)]))
+        final = column[-1:] if name == "tasks" else np.zeros((1, *column.shape[1:]), column.dtype)
+        parts.append(np.concatenate([column, final]))
     return join(name, parts, source)
-
-
-def _infer_spec(observations: Any, actions: np.ndarray | None) -> Spec:
-    """The spec of arrays: actions within [-1, 1] get these bounds, others the bounds of the data."""
-    parts = sorted(observations.items()) if isinstance(observations, Mapping) else [("", observations)]
-    action = None
-    if actions is not None:
-        action = ArraySpec.of_array(actions)
-        if not action.discrete:
-            flat = actions.reshape(len(actions), -1)
-            low, high = np.minimum(flat.min(0), -1.0), np.maximum(flat.max(0), 1.0)
-            if np.isfinite(low).all() and np.isfinite(high).all():
-                action = dataclasses.replace(action, low=tuple(low.tolist()), high=tuple(high.tolist()))
-    return Spec(tuple((name, ArraySpec.of_array(column)) for name, column in parts), action)

@@ -69,7 +69,7 @@ class Inspection:
     without termination. duplicate_steps: steps whose observation, action and reward repeat an earlier step's.
     actions_out_of_bounds: steps with an action outside the bounds of the spec. actions_beyond_one: steps with an
     element outside [-1, 1]. Both None where there are no (such) actions. memory_bytes: size of all columns once in
-    memory. disk_bytes: None where unknown.
+    memory. disk_bytes: None where unknown. tasks: steps of each task by its name, None where there are none.
     """
 
     source: str
@@ -91,6 +91,7 @@ class Inspection:
     memory_bytes: int
     disk_bytes: int | None
     uses: tuple[Use, ...]
+    tasks: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -116,6 +117,11 @@ def inspect(data: Dataset, disk_bytes: int | None = None) -> Inspection:
     success_rate = None
     if data.successes is not None:
         success_rate = float(np.logical_or.reduceat(data.successes, data.starts).mean())
+    tasks = None
+    if data.tasks is not None:
+        names = data.task_table.names
+        counts = np.bincount(data.tasks[data.transitions], minlength=len(names))
+        tasks = dict(zip(names, counts.tolist(), strict=True))
     provenance = data.provenance
     return Inspection(
         source=provenance.source,
@@ -137,6 +143,7 @@ def inspect(data: Dataset, disk_bytes: int | None = None) -> Inspection:
         memory_bytes=data.nbytes,
         disk_bytes=disk_bytes,
         uses=_uses(data, columns, rewards, success_rate),
+        tasks=tasks,
     )
 
 
@@ -248,4 +255,5 @@ def _uses(
         use("imitation", ("actions",), shown),
         use("goal-conditioned learning", ("actions",), "goals are later observations of the same episode"),
         use("passive pretraining", (), "observations are enough"),
+        *[use("multi-task learning", ("actions",), "rows name their tasks")] * (data.tasks is not None),
     )

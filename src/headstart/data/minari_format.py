@@ -1,7 +1,8 @@
 """Minari data sets (Younis et al. 2024), read and written through Minari itself.
 
 Minari has no place for absent actions or rewards nor for what was done to data, so `write` stores zeros for what is
-absent and adds one entry `headstart` to the metadata, from which `read` restores the data exactly.
+absent and adds one entry `headstart` to the metadata, from which `read` restores the data exactly. Ids of tasks are
+`infos/task`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from headstart import config
 from headstart.data.columns import SUCCESS_KEYS, compact, map_arrays
 from headstart.data.dataset import Dataset, Provenance
 from headstart.data.files import new_folder, relative
+from headstart.data.tasks import TaskTable
 from headstart.errors import DataError, UsageError
 from headstart.spec import ArraySpec, Spec
 
 ID = re.compile(r"([-_\w]+/)*[-_\w]+-v(?P<version>\d+)")
 MARKER = "data/metadata.json"
+INFOS = {"success": "successes", "task": "tasks", "shared": "shared"}
+"""Entry of the infos that `write` stores -> column."""
 
 
 def path(locator: str | Path) -> Path:
@@ -66,9 +70,9 @@ def read(locator: str | Path) -> Dataset:
     episodes = []
     with _minari_errors(folder, lambda: f"episode {len(episodes)} cannot be read"):
         for episode in content.iterate_episodes():
-            episodes.append(_episode(folder, len(episodes), episode, [name for name, _ in parts]))
+            episodes.append(_episode(folder, len(episodes), episode, [name for name, _ in parts], ours is not None))
     if ours is None:
-        spec = None
+        spec = table = None
         version = ID.fullmatch(content.id)
         provenance = Provenance(
             f"minari:{locator}",
@@ -76,11 +80,11 @@ def read(locator: str | Path) -> Dataset:
             content.env_spec.id if content.env_spec else "",
         )
     else:
-        spec, provenance, absent = _ours(folder, ours)
+        spec, provenance, absent, table = _ours(folder, ours)
         episodes = [{key: column for key, column in e.items() if key not in absent} for e in episodes]
     spec = spec or _spec(parts, content.action_space, episodes[:1])
     # Errors name this folder, wherever the data came from in the first place.
-    data = Dataset.from_episodes(episodes, spec, Provenance(f"minari:{locator}"))
+    data = Dataset.from_episodes(episodes, spec, Provenance(f"minari:{locator}"), table)
     data = dataclasses.replace(data, provenance=provenance)
     if ours is not None and data.digest != ours["sha256"]:
         raise DataError(
@@ -124,15 +128,16 @@ def write(
         episode = data.episode(index)
         steps = int(data.ends[index] - data.starts[index])
         last = np.arange(steps) == steps - 1
-        successes = episode.get("successes")
+        # The first entry belongs to the reset.
+        infos = {key: np.concatenate([column[:1] * 0, column]) for key, name in INFOS.items()
+                 if (column := episode.get(name)) is not None}  # fmt: skip
         return EpisodeBuffer(
             observations=_nested(episode["observations"]),
             actions=np.asarray(episode.get("actions", np.zeros((steps, *action.shape), action.dtype))),
             rewards=np.asarray(episode.get("rewards", np.zeros(steps, np.float32))),
             terminations=last & episode["terminated"],
             truncations=last & (not episode["terminated"]),
-            # The first entry belongs to the reset.
-            infos=None if successes is None else {"success": np.concatenate([[False], successes])},
+            infos=infos or None,
         )
 
     # HDF5 keeps a few kilobytes of its own for each array of an episode.
@@ -155,7 +160,8 @@ def write(
                 "spec": data.spec.to_json(),
                 "provenance": config.to_json(data.provenance),
                 "sha256": data.digest,
-            },
+            }
+            | ({} if data.task_table is None else {"tasks": config.to_json(data.task_table)}),
         }
         storage.update_metadata(entries | ({"algorithm_name": algorithm} if algorithm else {}))
         storage.update_episodes(buffer(index) for index in range(data.episodes))
@@ -249,7 +255,7 @@ def _spec(parts: list[tuple[str, Any]], action_space: Any, episodes: list[dict[s
     return Spec(tuple(observation), ArraySpec.of_space(action_space))
 
 
-def _episode(folder: Path, index: int, episode: Any, names: list[str]) -> dict[str, Any]:
+def _episode(folder: Path, index: int, episode: Any, names: list[str], ours: bool) -> dict[str, Any]:
     found = {"rewards": episode.rewards, "actions": np.asarray(episode.actions)}
     if names == [""]:
         found["observations"] = compact(np.asarray(episode.observations))
@@ -260,15 +266,20 @@ def _episode(folder: Path, index: int, episode: Any, names: list[str]) -> dict[s
         step = int(np.flatnonzero(episode.terminations)[0])
         raise DataError(f"{folder}: episode {index} goes on after its termination at step {step} of {steps}")
     found["terminated"] = bool(episode.terminations[-1:].any())
-    for name in SUCCESS_KEYS:
-        if name in (episode.infos or {}):
-            column = np.asarray(episode.infos[name])
-            if len(column) not in (steps, steps + 1):
-                raise DataError(
-                    f"{folder}: infos/{name} of episode {index} has {len(column)} entries, expected {steps + 1}"
-                )
-            found["successes"] = column[-steps:].astype(bool)
-            break
+    infos = episode.infos or {}
+    columns = {"successes": next((name for name in SUCCESS_KEYS if name in infos), None)}
+    if ours:
+        # What others call a task may be anything.
+        columns |= {column: name for name, column in INFOS.items() if name in infos}
+    for column, name in columns.items():
+        if name is None:
+            continue
+        values = np.asarray(infos[name])
+        if len(values) not in (steps, steps + 1):
+            raise DataError(
+                f"{folder}: infos/{name} of episode {index} has {len(values)} entries, expected {steps + 1}"
+            )
+        found[column] = values[-steps:].astype(np.int32 if column == "tasks" else bool)
     return found
 
 
@@ -278,10 +289,12 @@ def _lookup(observations: dict[str, Any], name: str) -> Any:
     return observations
 
 
-def _ours(folder: Path, entry: dict[str, Any]) -> tuple[Spec, Provenance, list[str]]:
+def _ours(folder: Path, entry: dict[str, Any]) -> tuple[Spec, Provenance, list[str], TaskTable | None]:
     try:
         entry["sha256"]
-        return Spec.from_json(entry["spec"]), config.from_json(Provenance, entry["provenance"]), list(entry["absent"])
+        table = config.from_json(TaskTable, entry["tasks"]) if "tasks" in entry else None
+        provenance = config.from_json(Provenance, entry["provenance"])
+        return Spec.from_json(entry["spec"]), provenance, list(entry["absent"]), table
     except (KeyError, TypeError, UsageError) as error:
         raise DataError(f"{folder / MARKER}: the entry 'headstart' is damaged: {error}") from error
 

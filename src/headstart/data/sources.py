@@ -15,6 +15,7 @@ FORMATS = {
     "d4rl": "headstart.data.d4rl",
     "minari": "headstart.data.minari_format",
     "ogbench": "headstart.data.ogbench",
+    "tasks": "headstart.data.task_sources",
 }
 """Scheme -> module with `read(locator)` and `path(locator)`, imported when first used."""
 
@@ -28,7 +29,8 @@ def load(source: str) -> Dataset:
     `minari:D4RL/door/human-v2`, `minari:FOLDER`: a Minari data set by ID or folder;
     `d4rl:FILE.hdf5`: the D4RL layout;
     `ogbench:antmaze-medium-navigate-v0`, `ogbench:FILE.npz`: OGBench's data sets and layout;
-    `arrays:FILE.npz`, `arrays:FOLDER`: plain NumPy columns; the folder is memory-mapped.
+    `arrays:FILE.npz`, `arrays:FOLDER`: plain NumPy columns; the folder is memory-mapped;
+    `tasks:FILE.json`: several of these, each of a task (`data.task_sources`).
 
     Raises `UsageError` for an unknown scheme and `DataError` for data that is absent or cannot be read.
     """

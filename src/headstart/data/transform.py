@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from headstart.data.columns import map_arrays
+from headstart.data.columns import STEP_COLUMNS, map_arrays
 from headstart.data.dataset import Dataset, Provenance
+from headstart.data.tasks import ONE_HOT, TaskTable
 from headstart.errors import DataError, UsageError
 from headstart.spec import ArraySpec, Spec
 
@@ -75,20 +77,46 @@ def drop_actions(data: Dataset) -> Dataset:
     return data.replace("actions dropped", actions=None, spec=dataclasses.replace(data.spec, action=None))
 
 
-def concatenate(parts: Sequence[Dataset]) -> Dataset:
-    """All episodes of all parts, in order. Bounds become those that hold for every part.
+def of_task(data: Dataset, name: str, table: TaskTable | None = None) -> Dataset:
+    """The data, all of it one task's. table: that holds the task; by default one of this alone, one-hot.
 
-    Raises `UsageError` where shapes differ or no part is given, and `DataError` where a column is absent in some parts
-    only; drop it in the others first.
+    Raises `UsageError` where the table does not hold it.
+    """
+    table = table or TaskTable.one_hot([name])
+    tasks = np.full(len(data), table.id(name), np.int32)
+    return _with_tasks(data, tasks, table, f"all of task {name!r}")
+
+
+def in_table(data: Dataset, table: TaskTable, transform: str) -> Dataset:
+    """The data with its tasks, by name, as they are in another table. Raises `UsageError` where that lacks one."""
+    places = np.array([table.id(name) for name in data.task_table.names], np.int32)
+    return _with_tasks(data, places[data.tasks], table, transform)
+
+
+def with_task_vectors(data: Dataset, table: TaskTable) -> Dataset:
+    """The data with the vectors that `table` has for its tasks.
+
+    Raises `DataError` where it has no tasks, `UsageError` where a vector is missing.
+    """
+    _column(data, "tasks")
+    return in_table(data, data.task_table.with_vectors(table), f"vectors of tasks from {table.source}")
+
+
+def concatenate(parts: Sequence[Dataset]) -> Dataset:
+    """All episodes of all parts, in order. Bounds become those that hold for every part; tasks of one name are one.
+
+    Raises `UsageError` where shapes or vectors of tasks differ or no part is given, and `DataError` where a column is
+    absent in some parts only (but for `shared`); drop it in the others first.
     """
     if not parts:
         raise UsageError("no data to concatenate")
+    parts = _alike_in_tasks(parts)
     first = parts[0]
     spec = first.spec
     for part in parts[1:]:
         spec = _common(spec, part.spec, first.provenance.source, part.provenance.source)
-    columns: dict[str, Any] = {}
-    for name in ("actions", "rewards", "successes"):
+    columns: dict[str, Any] = {"task_table": first.task_table}
+    for name in STEP_COLUMNS:
         present = [getattr(part, name) is not None for part in parts]
         if any(present) and not all(present):
             has, lacks = parts[present.index(True)].provenance.source, parts[present.index(False)].provenance.source
@@ -148,10 +176,34 @@ def _first_successes(data: Dataset) -> Iterator[tuple[dict[str, Any], int | None
         yield episode, int(steps[0]) if len(steps) else None
 
 
+def _with_tasks(data: Dataset, tasks: np.ndarray, table: TaskTable, transform: str) -> Dataset:
+    spec = dataclasses.replace(data.spec, context=table.context)
+    return data.replace(transform, tasks=tasks, task_table=table, spec=spec)
+
+
+def _alike_in_tasks(parts: Sequence[Dataset]) -> Sequence[Dataset]:
+    """The parts with one table of tasks, and all with the column `shared` where one has it; provenance as it was.
+
+    Raises `UsageError` where vectors of tasks do not go together.
+    """
+    tables = [part.task_table for part in parts if part.task_table is not None]
+    if len(tables) == len(parts) and any(table != tables[0] for table in tables):
+        if all(table.source == ONE_HOT for table in tables):
+            # Counted anew, with one place to spare.
+            table = TaskTable.one_hot(dict.fromkeys(name for table in tables for name in table.names))
+        else:
+            table = functools.reduce(TaskTable.joined, tables)
+        parts = [dataclasses.replace(in_table(part, table, ""), provenance=part.provenance) for part in parts]
+    if any(part.shared is not None for part in parts):
+        none = [np.zeros(len(part), bool) if part.shared is None else part.shared for part in parts]
+        parts = [dataclasses.replace(part, shared=shared) for part, shared in zip(parts, none, strict=True)]
+    return parts
+
+
 def _cut(episode: dict[str, Any], steps: int) -> dict[str, Any]:
     """The first steps of an episode, as cut off unless they are all."""
     total = len(episode["successes"])
-    cut = {name: episode[name][:steps] for name in ("actions", "rewards", "successes") if name in episode}
+    cut = {name: episode[name][:steps] for name in STEP_COLUMNS if name in episode}
     cut["observations"] = map_arrays(lambda column: column[: steps + 1], episode["observations"])
     return cut | {"terminated": episode["terminated"] and steps == total}
 

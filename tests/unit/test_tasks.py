@@ -1,0 +1,196 @@
+"""Data that names tasks: tables of vectors, columns, files, and several sources together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from data_examples import assert_same_data, make_episodes
+
+from headstart.cli import main as cli
+from headstart.data import sources, transform
+from headstart.data.dataset import Dataset
+from headstart.data.inspect import inspect
+from headstart.data.tasks import TaskTable, read_vectors
+from headstart.errors import DataError, UsageError
+
+
+def data_of(task: str, seed: int = 0) -> Dataset:
+    return Dataset.from_episodes(make_episodes(seed=seed), task=task)
+
+
+def sentences() -> TaskTable:
+    return TaskTable.of({"open it": [0.1, 0.2], "close it": [0.3, -0.4]}, "sentences")
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_hot_places_and_a_spare_one():
+    table = TaskTable.one_hot(["a", "b"])
+    np.testing.assert_array_equal(table.array, [[1, 0, 0], [0, 1, 0]])
+    assert table.context.shape == (3,)
+    grown = table.joined(TaskTable.one_hot(["b", "c"]))
+    assert grown.names == ("a", "b", "c")
+    np.testing.assert_array_equal(grown.array, np.eye(3))
+    with pytest.raises(UsageError, match="3 one-hot places for tasks, 3 of them taken, and d would need 1 more"):
+        grown.joined(TaskTable.one_hot(["d"]))
+
+
+def test_given_vectors_join_by_name_and_never_change():
+    table = sentences().joined(TaskTable.of({"push it": [1.0, 1.0]}, "more"))
+    assert table.names == ("open it", "close it", "push it")
+    assert table.source == "sentences + more"
+    np.testing.assert_array_equal(table.vector("open it"), np.float32([0.1, 0.2]))
+    with pytest.raises(UsageError, match="'open it' has one vector here"):
+        table.joined(TaskTable.of({"open it": [0.0, 0.0]}))
+    with pytest.raises(UsageError, match="vectors of tasks differ: 2 numbers"):
+        table.joined(TaskTable.of({"lift it": [0.0]}))
+    with pytest.raises(UsageError, match="vectors of tasks differ"):
+        table.joined(TaskTable.one_hot(["lift it", "drop it", "turn it"]))
+    with pytest.raises(UsageError, match="did you mean 'close it'"):
+        table.vector("close")
+
+
+@pytest.mark.parametrize(
+    ("names", "vectors", "message"),
+    [
+        ((), (), "all different, found none"),
+        (("a", "a"), ((1.0,), (2.0,)), "all different, found a, a"),
+        (("a", "b"), ((1.0,),), "2 tasks need as many vectors"),
+        (("a", "b"), ((1.0,), (1.0, 2.0)), r"lengths \[1, 2\]"),
+        (("a",), ((float("nan"),),), "NaN or infinity"),
+    ],
+)
+def test_tables_that_make_no_sense(names, vectors, message):
+    with pytest.raises(UsageError, match=message):
+        TaskTable(names, vectors)
+
+
+def test_vectors_from_files(tmp_path):
+    np.savez(tmp_path / "v.npz", **{"open it": np.float32([0.1, 0.2]), "close it": np.float32([0.3, -0.4])})
+    (tmp_path / "v.json").write_text(json.dumps({"open it": [0.1, 0.2], "close it": [0.3, -0.4]}))
+    for name in ("v.npz", "v.json"):
+        found = read_vectors(tmp_path / name)
+        assert (found.names, found.vectors, found.source) == (sentences().names, sentences().vectors, name)
+    for content in ("{", "[1]", '{"a": "b"}', '{"a": ["b"]}'):
+        (tmp_path / "v.json").write_text(content)
+        with pytest.raises(DataError, match="v.json"):
+            read_vectors(tmp_path / "v.json")
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_for_each_row_or_for_all():
+    episodes = make_episodes(lengths=(2, 1), ends=(True, False))
+    data = Dataset.from_episodes([e | {"tasks": t} for e, t in zip(episodes, ([0, 1], [1]), strict=True)])
+    np.testing.assert_array_equal(data.tasks, [0, 1, 1, 1, 1])
+    assert data.tasks.dtype == np.int32
+    assert data.task_table.names == ("0", "1")
+    assert data.spec.context.shape == (3,)
+    np.testing.assert_array_equal(data.episode(0)["tasks"], [0, 1])
+    np.testing.assert_array_equal(data.select([1, 0], "turned round").tasks, [1, 1, 0, 1, 1])
+    assert (Dataset.from_episodes(episodes, task="open").tasks == 0).all()
+    with pytest.raises(DataError, match="outside the table of 1 tasks"):
+        Dataset.from_episodes(
+            [e | {"tasks": [1] * len(e["rewards"])} for e in episodes], task_table=TaskTable.one_hot("a")
+        )
+
+
+def test_tasks_decide_the_digest_and_are_in_the_summary():
+    plain, one, other = Dataset.from_episodes(make_episodes()), data_of("open"), data_of("close")
+    assert len({plain.digest, one.digest, other.digest}) == 3
+    assert one.summary()["tasks"] == "1 tasks (open), one-hot vectors of 2"
+    assert "tasks" not in plain.summary()
+
+
+def test_parts_keep_their_tasks_by_name():
+    data = transform.concatenate([data_of("open"), data_of("close", 1), data_of("open", 2)])
+    rows = len(data_of("open"))
+    np.testing.assert_array_equal(data.tasks, np.repeat([0, 1, 0], rows))
+    assert data.task_table == TaskTable.one_hot(["open", "close"])
+    assert data.spec.context.shape == (3,)
+    inspection = inspect(data)
+    assert inspection.tasks == {"open": 16, "close": 8}
+    assert next(use for use in inspection.uses if use.name == "multi-task learning").possible
+    with pytest.raises(DataError, match="holds tasks, memory does not"):
+        transform.concatenate([data_of("open"), Dataset.from_episodes(make_episodes())])
+    with pytest.raises(UsageError, match="one-hot"):
+        transform.concatenate([data_of("open"), transform.of_task(data, "open it", sentences())])
+
+
+def test_relabelled_rows_are_marked_beside_parts_without_any():
+    marked = [e | {"shared": np.ones(len(e["rewards"]), bool)} for e in make_episodes()]
+    data = transform.concatenate([data_of("open"), Dataset.from_episodes(marked, task="open")])
+    steps = data.transitions
+    np.testing.assert_array_equal(data.shared[steps], np.repeat([False, True], len(steps) // 2))
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["arrays", "minari"])
+@pytest.mark.parametrize("table", [None, sentences()], ids=["one-hot", "vectors"])
+def test_every_format_that_is_written_carries_tasks(tmp_path, target, table):
+    table = table or TaskTable.one_hot(["open it", "close it"])
+    data = transform.concatenate(
+        [transform.of_task(data_of("any", i), name, table) for i, name in enumerate(table.names)]
+    )
+    sources.write(data, f"{target}:{tmp_path}/there")
+    found = sources.load(f"{target}:{tmp_path}/there")
+    assert_same_data(found, data)
+    assert found.task_table == data.task_table
+
+
+def test_npz_files_hold_ids(tmp_path):
+    np.savez(tmp_path / "d.npz", observations=np.zeros((3, 2)), tasks=[1, 0, 0], terminals=[False, False, True])
+    data = sources.load(f"arrays:{tmp_path}/d.npz")
+    np.testing.assert_array_equal(data.tasks[data.transitions], [1, 0, 0])
+
+
+def test_several_sources_with_a_task_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(3):
+        sources.write(Dataset.from_episodes(make_episodes(seed=i)), f"arrays:part{i}")
+    listed = {"open it": "arrays:part0", "close it": ["arrays:part1", "arrays:part2"]}
+    (tmp_path / "t.json").write_text(json.dumps({"tasks": listed, "spare": 2}))
+    data = sources.load("tasks:t.json")
+    assert data.provenance.source == "tasks:t.json"
+    assert data.task_table == TaskTable.one_hot(["open it", "close it"], spare=2)
+    np.testing.assert_array_equal(data.tasks, np.repeat([0, 1], [len(data) // 3, len(data) - len(data) // 3]))
+    np.savez("v.npz", **{"close it": np.float32([0.3, -0.4]), "open it": np.float32([0.1, 0.2]), "other": [1.0, 2.0]})
+    (tmp_path / "t.json").write_text(json.dumps({"tasks": listed, "vectors": "v.npz"}))
+    assert sources.load("tasks:t.json").task_table == dataclasses.replace(sentences(), source="v.npz")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ([], DataError, "expected an object"),
+        ({"tasks": {}}, DataError, 'expected "tasks"'),
+        ({"tasks": {"a": 3}}, DataError, 'expected "tasks"'),
+        ({"tasks": {"a": []}}, DataError, 'expected "tasks"'),
+        ({"task": {"a": "arrays:x"}}, UsageError, "did you mean 'tasks'"),
+        ({"tasks": {"a": "arrays:x"}, "spare": -1}, DataError, '"spare"'),
+        ({"tasks": {"a": "arrays:x"}, "spare": 1, "vectors": "v.npz"}, UsageError, "one-hot vectors alone"),
+    ],
+)
+def test_lists_of_sources_that_make_no_sense(tmp_path, content, error, message):
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    with pytest.raises(error, match=message):
+        sources.load(f"tasks:{tmp_path}/t.json")
+
+
+def test_convert_names_the_task_and_its_vector(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources.write(Dataset.from_episodes(make_episodes()), "arrays:plain")
+    (tmp_path / "v.json").write_text(json.dumps({"open it": [0.1, 0.2]}))
+    assert cli.main(["data", "convert", "arrays:plain", "arrays:one", "--task", "open it"]) == 0
+    assert sources.load("arrays:one").task_table == TaskTable.one_hot(["open it"])
+    assert cli.main(["data", "convert", "arrays:one", "arrays:two", "--task-vectors", "v.json"]) == 0
+    data = sources.load("arrays:two")
+    assert data.task_table.source == "v.json"
+    assert data.provenance.transforms == ("all of task 'open it'", "vectors of tasks from v.json")
