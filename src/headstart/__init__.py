@@ -26,6 +26,7 @@ _HOMES = {
         "GCIVL",
         "HILP",
         "HIQL",
+        "ICVF",
         "IQL",
         "QC",
         "QCFQL",

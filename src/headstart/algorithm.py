@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from headstart import config
 from headstart.errors import UsageError, unknown
@@ -79,14 +79,17 @@ class View:
     """What the batches of an algorithm must hold.
 
     batch_size: rows. discount: gamma per step. n_step: steps summed in `reward`. actions, rewards: whether the
-    data must hold them. mc_return, next_action: whether these fields are filled. chunk: actions of a row, from its own
-    on; more than 1 makes `Batch.action` a sequence and fills `Batch.valid`.
+    data must hold them; who learns without actions is passive and has no policy. mc_return, next_action: whether these
+    fields are filled. chunk: actions of a row, from its own on; more than 1 makes `Batch.action` a sequence and fills
+    `Batch.valid`.
     goals: fills `context`, `reward` and `discount` by goals drawn in hindsight, whatever rewards the data holds.
-    actor_goals: fills `actor_context` by goals of their own. subgoal_steps: fills `low_goal` and `high_target` by
-    observations so many steps ahead. goal: what of an observation a goal is. skill: size of the skills that policies
-    act on, 0 where they do not; goals are then for learning alone.
+    actor_goals: fills `actor_context` by goals of their own. intentions: fills `intention`, its reward and its discount
+    by goals of their own; a share `same_goal` of the rows has the same one as its goal. subgoal_steps: fills `low_goal`
+    and `high_target` by observations so many steps ahead. goal: what of an observation a goal is. skill: size of the
+    skills that policies act on, 0 where they do not; goals are then for learning alone. tasks: fills `context`
+    by the vector of each row's task.
 
-    Raises `UsageError` for what goals do not go with.
+    Raises `UsageError` for what goals and tasks do not go with.
     """
 
     batch_size: int = 256
@@ -97,17 +100,25 @@ class View:
     mc_return: bool = False
     next_action: bool = False
     chunk: int = 1
+    chunk_observations: bool = False
     goals: Goals | None = None
     actor_goals: Goals | None = None
+    intentions: Goals | None = None
+    same_goal: float = 0.0
     subgoal_steps: int = 0
     goal: GoalPart = GoalPart()
     skill: int = 0
+    tasks: bool = False
 
     def __post_init__(self):
+        if self.tasks and (self.goals is not None or self.skill):
+            raise UsageError("policies act on tasks or on goals, not on both; leave one of them out (tasks)")
         if self.goals is None:
             return
         if self.n_step != 1:
             raise UsageError("goals that are drawn in hindsight need single steps (n_step 1)")
+        if self.intentions is not None and self.intentions.geometric != self.goals.geometric:
+            raise UsageError("intentions that some goals share must be drawn by the same law (geometric)")
         geometric = any(goals is not None and goals.geometric for goals in (self.goals, self.actor_goals))
         if geometric and not 0.0 < self.discount < 1.0:
             raise UsageError(f"geometric goals need a discount between 0 and 1, found {self.discount}")
@@ -115,10 +126,20 @@ class View:
     @property
     def towards_goals(self) -> bool:
         """Whether policies act towards goals."""
-        return self.goals is not None and not self.skill
+        return self.goals is not None and not self.skill and self.actions
 
     def with_context(self, spec: Spec) -> Spec:
-        """The spec with the context of policies: a goal, a skill, or none."""
+        """The spec with the context of policies (or of values, where there is no policy): a goal, a skill, the vector of
+        a task (which is the spec's own), or none; and without the actions that are not looked at."""
+        if not self.actions:
+            spec = dataclasses.replace(spec, action=None)
+        if self.tasks:
+            if spec.context is None:
+                raise UsageError(
+                    "this algorithm acts on tasks (tasks), and none are named; name those of the data (tasks:FILE.json, "
+                    "`headstart data convert --task NAME`), or leave that out"
+                )
+            return spec
         if self.goals is None and not self.skill:
             return dataclasses.replace(spec, context=None)
         context = self.goal.context(spec)
@@ -151,7 +172,17 @@ class Algorithm(Protocol):
         """
 
 
-class SkillAlgorithm(Algorithm, Protocol):
+class RepresentationAlgorithm(Algorithm, Protocol):
+    """An algorithm that learns features of observations, of use to others."""
+
+    representation: ClassVar[str]
+    """The component that `features` looks at, and it alone."""
+
+    def features(self, state: State, observation: Any) -> Any:
+        """(B, k), traceable."""
+
+
+class SkillAlgorithm(RepresentationAlgorithm, Protocol):
     """An algorithm that learns skills without a task (`View.skill` numbers each) and can be told what to do.
 
     Its policy's context is a skill. All methods but `skill` are traceable.
@@ -160,11 +191,8 @@ class SkillAlgorithm(Algorithm, Protocol):
     def towards(self, state: State, observation: Any, goal: Any) -> Any:
         """(B, k) the skills that lead from observations to goals (B, *shape), as `View.goal` takes them from one."""
 
-    def features(self, state: State, observation: Any) -> Any:
-        """(B, k) what `skill` looks at."""
-
     def skill(self, features: Any, rewards: Any) -> Any:
-        """(k,) the skill that collects rewards (B,) of states, whose features are (B, k); zero where
+        """(k,) the skill that collects rewards (B,) of states, whose `features` are (B, k); zero where
         there is none. NumPy in, NumPy out."""
 
     def learner(self) -> Algorithm:
@@ -172,3 +200,18 @@ class SkillAlgorithm(Algorithm, Protocol):
 
     def at_skill(self, state: State, skill: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Nets and targets of the learner that act and value as the skill (k,) does."""
+
+
+class LowLevelAlgorithm(Algorithm, Protocol):
+    """An algorithm with a low level that can serve others, whose actions then are its skills (`artifact.Skills`).
+
+    Skills are vectors in [-1, 1], like actions. Both methods are traceable.
+    """
+
+    def low_level(self, state: State) -> Any:
+        """A policy (`Algorithm.policy`) whose context is a skill (B, k)."""
+
+    def skill_of(self, state: State, along: Any, action: Any, reached: Any) -> Any:
+        """(B, k) the skills that stretches of c steps show. along: what was seen at each step, (B, c, *shape), where
+        the actions (B, c, d) were taken. reached: observations (B, *shape), where they led. Of a stretch that an
+        episode's end cut short the last step stands in for those that lack."""

@@ -17,6 +17,7 @@ class Batch:
     action:           (B, d) in [-1, 1], or (B,) int32 for discrete actions. Chunks of h actions: (B, h, d), taken at
                       `observation` and at the steps after it; what stands beyond the episode's end never was.
     valid:            (B, h) bool, which actions of a chunk lie inside the episode.
+    chunk_observation: like observation, (B, h, *shape): what is seen at each action of a chunk.
     reward:           (B,) n-step sum of discounted, transformed rewards.
     discount:         (B,) gamma**n * (1 - terminated): the factor of the value at `next_observation`. Losses never
                       see `done`, so a time limit cannot be mistaken for an end.
@@ -27,6 +28,8 @@ class Batch:
                       drawn in hindsight `reward` is -1 until the goal and 0 at it, and `discount` is 0 at the goal and
                       at the step into it.
     actor_context:    (B, c) the goal on which the actor learns.
+    intention:        (B, c) the goal under which steps are judged as good or not, with `intention_reward` and
+                      `intention_discount` (B,), which are as `reward` and `discount` of a goal.
     low_goal:         like observation, a fixed number of steps on (fewer where the episode ends earlier).
     high_target:      like observation: `low_goal`, or the actor's goal where that comes earlier in the episode.
     """
@@ -43,6 +46,10 @@ class Batch:
     low_goal: Any = None
     high_target: Any = None
     valid: Any = None
+    chunk_observation: Any = None
+    intention: Any = None
+    intention_reward: Any = None
+    intention_discount: Any = None
 
     @property
     def size(self) -> int:

@@ -16,7 +16,8 @@ OBSERVATION = (("", ArraySpec((FEATURES,))),)
 CONTINUOUS = Spec(OBSERVATION, ArraySpec((DIMENSIONS,), low=(-1.0,) * DIMENSIONS, high=(1.0,) * DIMENSIONS))
 DISCRETE = Spec(OBSERVATION, ArraySpec((), "int32", categories=CHOICES))
 
-VARIANTS = {"calql, sampled gradients": ("calql", {"gradient_samples": 2})}
+PASSIVE_VARIANTS = {f"{name}, action-free": (name, {"action_free": True}) for name in ("gcivl", "hilp", "hiql")}
+VARIANTS = {"calql, sampled gradients": ("calql", {"gradient_samples": 2})} | PASSIVE_VARIANTS
 """Settings that take another way through an update: name -> (algorithm, changes)."""
 
 
@@ -50,7 +51,8 @@ def spec_of(algorithm: Any) -> Spec:
 
 
 def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> Batch:
-    """Random rows, every field filled; a third of them terminal. Of the chunks some are cut short."""
+    """Random rows, every field filled; a third of them terminal. Of the chunks some are cut short. Actions that nobody
+    is to look at are NaN."""
     rng = np.random.default_rng(seed)
     valid = None if chunk == 1 else np.arange(chunk) < rng.integers(1, chunk + 1, rows)[:, None]
 
@@ -61,8 +63,17 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> B
     names = ("context", "actor_context", "low_goal", "high_target") if spec.context else ()
     apart = np.random.default_rng([seed, 1])
     goals = {name: apart.normal(size=(rows, FEATURES)).astype(np.float32) for name in names}
+    if spec.context:
+        intended = apart.random(rows) < 0.8
+        goals |= {
+            "intention": apart.normal(size=(rows, FEATURES)).astype(np.float32),
+            "intention_reward": -intended.astype(np.float32),
+            "intention_discount": (0.9 * intended).astype(np.float32),
+        }
 
     def action():
+        if spec.action is None:
+            return np.full((rows, DIMENSIONS), np.nan, np.float32)
         if spec.action.discrete:
             return rng.integers(0, CHOICES, rows).astype(np.int32)
         shape = (rows, DIMENSIONS) if chunk == 1 else (rows, chunk, DIMENSIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from headstart import config
 from headstart.algorithm import View
@@ -54,6 +55,8 @@ class FB:
     """Name of the array of observations that B looks at, where they have names."""
     goal_entries: tuple[int, ...] = ()
     """Entries of that array; none: all."""
+
+    representation: ClassVar[str] = "backward"
 
     def __post_init__(self):
         sound_skills(self, "mix")
@@ -150,6 +153,12 @@ class FB:
 
         actor = state.nets["actor"]
         return told(actor, state.nets["forward"]), told(actor, state.targets["forward"])
+
+    def low_level(self, state):
+        return nets.SkillPolicy(state.nets["actor"], length=math.sqrt(self.skill_size))
+
+    def skill_of(self, state, along, action, reached):
+        return nets.to_unit(self.features(state, reached))
 
     def _seen(self, observation):
         return nets.flatten(seen_part(self).of(observation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from headstart.algorithm import GoalPart
 from headstart.algos.goals import (
@@ -15,7 +16,6 @@ from headstart.algos.goals import (
     views_of,
     weighted_cloning,
 )
-from headstart.algos.require import known_actions
 from headstart.algos.shared import advance, fresh_state, step_all
 from headstart.lazy import jax, jnp, nets, optim
 
@@ -36,6 +36,8 @@ class GCIVL:
     """Hidden layers of the actor."""
     critic_widths: tuple[int, ...] = (512, 512, 512)
     """Hidden layers of the two values."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Of the values' hidden layers. relu, without LayerNorm, lets IQL, SAC and others start from them."""
     layer_norm: bool = True
     """LayerNorm in the values."""
     exploration_noise: float = 0.2
@@ -64,6 +66,8 @@ class GCIVL:
     """Name of the array of observations that a goal is, where they have names."""
     goal_entries: tuple[int, ...] = ()
     """Entries of that array; none: all."""
+    action_free: bool = False
+    """The value alone is learned, from observations alone: there is no policy."""
 
     def __post_init__(self):
         sound_goals(self)
@@ -72,31 +76,35 @@ class GCIVL:
         return goal_view(self, goal=GoalPart(self.goal_array, self.goal_entries))
 
     def init(self, key, spec):
-        known_actions("gcivl", spec)
-        state_size, goal_size = sizes("gcivl", spec)
+        state_size, goal_size = sizes("gcivl", spec, actions=not self.action_free)
         actor_key, value_key = jax.random.split(key)
         components = {
-            "actor": nets.goal_actor(
-                state_size + goal_size, spec.action, self.actor_widths, self.exploration_noise, actor_key
-            ),
             "value": nets.GoalValue(
-                state_size, goal_size, self.critic_widths, value_key, layer_norm=self.layer_norm
-            ),
+                state_size, goal_size, self.critic_widths, value_key, layer_norm=self.layer_norm,
+                activation=self.activation,
+            )
         }  # fmt: skip
+        if not self.action_free:
+            inputs = state_size + goal_size
+            components["actor"] = nets.goal_actor(
+                inputs, spec.action, self.actor_widths, self.exploration_noise, actor_key
+            )
         return fresh_state(components, self._optimizers(), targets=("value",))
 
     def update(self, state, batch, key):
         here, there, goal, actor_goal = views_of(batch)
         value = state.nets["value"]
-        advantage = progress(value, here, there, actor_goal)
-        features = jnp.concatenate([here, actor_goal], axis=-1)
         of_value = (state.targets["value"], here, there, goal, batch, self.expectile)
         value_grads, metrics = jax.grad(value_loss, has_aux=True)(value, *of_value)
-        actor_grads, actor_metrics = jax.grad(weighted_cloning, has_aux=True)(
-            state.nets["actor"], features, batch.action, advantage, self.alpha
-        )
-        new = step_all(self._optimizers(), {"actor": actor_grads, "value": value_grads}, state)
-        return advance(state, *new, self.tau), metrics | actor_metrics
+        grads = {"value": value_grads}
+        if not self.action_free:
+            features = jnp.concatenate([here, actor_goal], axis=-1)
+            advantage = progress(value, here, there, actor_goal)
+            grads["actor"], actor_metrics = jax.grad(weighted_cloning, has_aux=True)(
+                state.nets["actor"], features, batch.action, advantage, self.alpha
+            )
+            metrics |= actor_metrics
+        return advance(state, *step_all(self._optimizers(), grads, state), self.tau), metrics
 
     def policy(self, state):
         return nets.Policy(state.nets["actor"])
@@ -105,4 +113,5 @@ class GCIVL:
         return ensemble_value(state, observation, goal)
 
     def _optimizers(self):
-        return {"actor": optim.adam(self.actor_lr), "value": optim.adam(self.critic_lr)}
+        actor = {} if self.action_free else {"actor": optim.adam(self.actor_lr)}
+        return actor | {"value": optim.adam(self.critic_lr)}

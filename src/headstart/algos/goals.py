@@ -9,7 +9,7 @@ from typing import Any
 
 from headstart import config
 from headstart.algorithm import Goals, View
-from headstart.algos.require import sound_fields
+from headstart.algos.require import known_actions, sound_fields
 from headstart.errors import UsageError
 from headstart.lazy import jnp, losses, nets
 
@@ -20,17 +20,19 @@ def sound_goals(algorithm: Any) -> None:
     sizes = ("latent_size", "component_size", "representation_size", "subgoal_steps")
     config.at_least(algorithm, 1, *(name for name in sizes if hasattr(algorithm, name)))
     config.at_least(algorithm, 0, *(name for name in ("alpha", "exploration_noise") if hasattr(algorithm, name)))
-    config.at_most(algorithm, 1, "commanded")
+    config.at_most(algorithm, 1, *(name for name in ("commanded",) if hasattr(algorithm, name)))
     algorithm.view()
 
 
 def goal_view(algorithm: Any, values_commanded: bool = True, **more: Any) -> View:
     """The view that the fields of this family describe. values_commanded: the value may learn on goals that were set
-    beforehand, whether they were reached or not."""
+    beforehand, whether they were reached or not. The actor is left out where the algorithm says so."""
     commanded = algorithm.commanded
+    passive = getattr(algorithm, "action_free", False)
     return View(
         batch_size=algorithm.batch_size,
         discount=algorithm.discount,
+        actions=not passive,
         rewards=False,
         goals=Goals(*algorithm.value_goals, algorithm.value_geometric, commanded if values_commanded else 0.0),
         actor_goals=Goals(*algorithm.actor_goals, algorithm.actor_geometric, commanded),
@@ -38,8 +40,11 @@ def goal_view(algorithm: Any, values_commanded: bool = True, **more: Any) -> Vie
     )
 
 
-def sizes(name: str, spec: Any) -> tuple[int, int]:
-    """Features of an observation and of a goal. Raises `UsageError` where the spec has no goals."""
+def sizes(name: str, spec: Any, actions: bool = False) -> tuple[int, int]:
+    """Features of an observation and of a goal. Raises `UsageError` where the spec has no goals, or no actions though
+    they are asked for."""
+    if actions:
+        known_actions(name, spec)
     if spec.context is None:
         raise UsageError(f"{name} learns to reach goals, and this spec has none as its context (`View.with_context`)")
     return spec.observation_size, spec.context.size
@@ -57,9 +62,18 @@ def value_loss(value: Any, target: Any, here: Any, there: Any, goal: Any, batch:
 
     Each of the two members regresses to its own target's backup; the weight looks at the advantage by both.
     """
-    next_target = target(there, goal)
-    advantage = losses.value.bootstrap(batch.reward, batch.discount, next_target.min(0)) - target(here, goal).mean(0)
-    v = value(here, goal)
+    advantage = step_advantage(target, here, there, goal, batch.reward, batch.discount)
+    return advantage_regression(value(here, goal), target(there, goal), batch, advantage, expectile)
+
+
+def step_advantage(target: Any, here: Any, there: Any, goal: Any, reward: Any, discount: Any) -> Any:
+    """(B,) r + gamma V(s', g) - V(s, g): the least backup over the ensemble, and its mean value."""
+    return losses.value.bootstrap(reward, discount, target(there, goal).min(0)) - target(here, goal).mean(0)
+
+
+def advantage_regression(v: Any, next_target: Any, batch: Any, advantage: Any, expectile: float):
+    """Regression of values (E, B) to the backups of their own targets (E, B), which weighs steps by the sign of an
+    advantage (B,): (loss, metrics)."""
     td_target = losses.value.bootstrap(
         *(jnp.broadcast_to(x, v.shape) for x in (batch.reward, batch.discount)), next_target
     )

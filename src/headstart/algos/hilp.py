@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from headstart.algorithm import Goals, View
 from headstart.algos.goals import ensemble_value, value_loss
 from headstart.algos.iql import IQL
 from headstart.algos.shared import advance, fresh_state, step_all
-from headstart.algos.skills import require_skills, scaled, seen_part, sound_skills
+from headstart.algos.skills import first, require_skills, scaled, seen_part, sound_skills
 from headstart.lazy import jax, jnp, nets, optim
 
 
@@ -37,6 +38,8 @@ class HILP:
     """Hidden layers of the actor."""
     critic_widths: tuple[int, ...] = (512, 512, 512)
     """Hidden layers of phi, critics and value."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Of the hidden layers of phi. relu, without LayerNorm, lets IQL, SAC and others start from them."""
     layer_norm: bool = True
     """LayerNorm in phi, critics and value."""
     actor_lr: float = 3e-4
@@ -59,6 +62,10 @@ class HILP:
     """Name of the array of observations that phi looks at, where they have names."""
     goal_entries: tuple[int, ...] = ()
     """Entries of that array; none: all."""
+    action_free: bool = False
+    """phi alone is learned, from observations alone: there is no policy."""
+
+    representation: ClassVar[str] = "phi"
 
     def __post_init__(self):
         sound_skills(self, "skill_expectile", "skill_discount")
@@ -66,38 +73,40 @@ class HILP:
     def view(self):
         goals = Goals(*self.value_goals, self.value_geometric)
         return View(
-            batch_size=self.batch_size, discount=self.discount, rewards=False, goals=goals, goal=seen_part(self),
-            skill=self.skill_size,
+            batch_size=self.batch_size, discount=self.discount, actions=not self.action_free, rewards=False,
+            goals=goals, goal=seen_part(self), skill=0 if self.action_free else self.skill_size,
         )  # fmt: skip
 
     def init(self, key, spec):
-        require_skills("hilp", self, spec)
         learner_key, phi_key = jax.random.split(key)
         inputs = seen_part(self).context(spec).size
-        options = nets.OGBENCH | {"layer_norm": self.layer_norm}
-        components = self.learner().init(learner_key, spec).nets | {
-            "phi": nets.HilbertValue(inputs, self.critic_widths, self.skill_size, phi_key, **options)
-        }
+        options = nets.OGBENCH | {"activation": self.activation, "layer_norm": self.layer_norm}
+        phi = {"phi": nets.HilbertValue(inputs, self.critic_widths, self.skill_size, phi_key, **options)}
+        if self.action_free:
+            return fresh_state(phi, self._optimizers(), targets=("phi",))
+        require_skills("hilp", self, spec)
+        components = self.learner().init(learner_key, spec).nets | phi
         return fresh_state(components, self._optimizers(), targets=("critic", "phi"))
 
     def update(self, state, batch, key):
+        phi = state.nets["phi"]
+        here, there = self._seen(batch.observation), self._seen(batch.next_observation)
+        of_distance = (state.targets["phi"], here, there, nets.flatten(batch.context), batch, self.expectile)
+        grads, found = jax.grad(value_loss, has_aux=True)(phi, *of_distance)
+        new_nets, new_opt_state = step_all(self._optimizers(), {"phi": grads}, state)
+        metrics = {"phi_loss": found["value_loss"], "distance": -found["value"]}
+        if self.action_free:
+            return advance(state, new_nets, new_opt_state, self.tau), metrics
+
         # Drawn from the update's key, new ones for every row and update.
         skill_key, learner_key = jax.random.split(key)
         skill = nets.to_unit(jax.random.normal(skill_key, (batch.size, self.skill_size)))
-        phi = state.nets["phi"]
-        here, there = self._seen(batch.observation), self._seen(batch.next_observation)
         reward = ((phi.represent(there) - phi.represent(here)) * skill).sum(-1)
         task = dataclasses.replace(
             batch, context=skill, reward=reward, discount=jnp.full_like(reward, self.skill_discount)
         )
-        learned, metrics = self.learner().update(state, task, learner_key)
-
-        goal = nets.flatten(batch.context)
-        grads, found = jax.grad(value_loss, has_aux=True)(
-            phi, state.targets["phi"], here, there, goal, batch, self.expectile
-        )
-        new_nets, new_opt_state = step_all(self._optimizers(), {"phi": grads}, state)
-        metrics |= {"skill_reward": reward.mean(), "phi_loss": found["value_loss"], "distance": -found["value"]}
+        learned, learner_metrics = self.learner().update(state, task, learner_key)
+        metrics |= learner_metrics | {"skill_reward": reward.mean()}
         return advance(state, learned.nets | new_nets, learned.opt_state | new_opt_state, self.tau), metrics
 
     def policy(self, state):
@@ -129,6 +138,12 @@ class HILP:
         learned = {name: net for name, net in state.nets.items() if name != "phi"}, {"critic": state.targets["critic"]}
         return tuple({name: nets.told(net, before, skill) for name, net in part.items()} for part in learned)
 
+    def low_level(self, state):
+        return nets.SkillPolicy(state.nets["actor"], length=1.0)
+
+    def skill_of(self, state, along, action, reached):
+        return self.towards(state, first(along), seen_part(self).of(reached))
+
     def goal_value(self, state, observation, goal):
         return ensemble_value(state, seen_part(self).of(observation), goal, "phi")
 
@@ -136,5 +151,7 @@ class HILP:
         return nets.flatten(seen_part(self).of(observation))
 
     def _optimizers(self):
+        if self.action_free:
+            return {"phi": optim.adam(self.critic_lr)}
         slow = {name: optim.adam(self.critic_lr) for name in ("critic", "value", "phi")}
         return slow | {"actor": optim.adam(self.actor_lr)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Literal
 
 from headstart.algorithm import GoalPart
 from headstart.algos.goals import (
@@ -15,8 +17,8 @@ from headstart.algos.goals import (
     views_of,
     weighted_cloning,
 )
-from headstart.algos.require import known_actions
 from headstart.algos.shared import advance, fresh_state, step_all
+from headstart.algos.skills import first
 from headstart.lazy import jax, jnp, nets, optim
 
 
@@ -43,6 +45,9 @@ class HIQL:
     """Hidden layers of both levels."""
     critic_widths: tuple[int, ...] = (512, 512, 512)
     """Hidden layers of the two values and of the representation."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Of the hidden layers of values and representation. relu, without LayerNorm, lets IQL, SAC and others start from
+    them."""
     layer_norm: bool = True
     """LayerNorm in values and representation."""
     exploration_noise: float = 0.2
@@ -71,6 +76,8 @@ class HIQL:
     """Name of the array of observations that a goal is, where they have names."""
     goal_entries: tuple[int, ...] = ()
     """Entries of that array; none: all."""
+    action_free: bool = False
+    """Value and high level alone are learned, from observations alone: there is no policy before a low level joins."""
 
     def __post_init__(self):
         sound_goals(self)
@@ -80,18 +87,20 @@ class HIQL:
         return goal_view(self, goal=part, subgoal_steps=self.subgoal_steps)
 
     def init(self, key, spec):
-        known_actions("hiql", spec)
-        state_size, goal_size = sizes("hiql", spec)
+        state_size, goal_size = sizes("hiql", spec, actions=not self.action_free)
         low_key, high_key, value_key = jax.random.split(key, 3)
         subgoal = dataclasses.replace(spec.context, shape=(self.representation_size,))
         noise = self.exploration_noise
         components = {
-            "actor": nets.goal_actor(state_size + subgoal.size, spec.action, self.actor_widths, noise, low_key),
             "high_actor": nets.goal_actor(state_size + goal_size, subgoal, self.actor_widths, noise, high_key),
             "value": nets.GoalValue(
-                state_size, goal_size, self.critic_widths, value_key, self.representation_size, self.layer_norm
+                state_size, goal_size, self.critic_widths, value_key, self.representation_size, self.layer_norm,
+                self.activation,
             ),
-        }
+        }  # fmt: skip
+        if not self.action_free:
+            inputs = state_size + subgoal.size
+            components["actor"] = nets.goal_actor(inputs, spec.action, self.actor_widths, noise, low_key)
         return fresh_state(components, self._optimizers(), targets=("value",))
 
     def update(self, state, batch, key):
@@ -108,9 +117,11 @@ class HIQL:
         value_grads, metrics = jax.grad(value_loss, has_aux=True)(value, *of_value)
         grads = {"value": value_grads}
         levels = {
-            "actor": (jnp.concatenate([here, seen], axis=-1), batch.action, low_advantage, self.low_alpha),
             "high_actor": (jnp.concatenate([here, far_goal], axis=-1), named, high_advantage, self.high_alpha),
         }
+        if not self.action_free:
+            features = jnp.concatenate([here, seen], axis=-1)
+            levels["actor"] = (features, batch.action, low_advantage, self.low_alpha)
         for name, of_level in levels.items():
             grads[name], found = jax.grad(weighted_cloning, has_aux=True)(state.nets[name], *of_level)
             metrics |= {f"{name.removesuffix('actor')}{metric}": number for metric, number in found.items()}
@@ -119,9 +130,16 @@ class HIQL:
     def policy(self, state):
         return nets.HierarchicalPolicy(state.nets["high_actor"], state.nets["actor"])
 
+    def low_level(self, state):
+        return nets.SkillPolicy(state.nets["actor"], length=math.sqrt(self.representation_size))
+
+    def skill_of(self, state, along, action, reached):
+        subgoal = nets.flatten(self.view().goal.of(reached))
+        return nets.to_unit(state.nets["value"].represent(nets.flatten(first(along)), subgoal))
+
     def goal_value(self, state, observation, goal):
         return ensemble_value(state, observation, goal)
 
     def _optimizers(self):
-        actors = {name: optim.adam(self.actor_lr) for name in ("actor", "high_actor")}
-        return actors | {"value": optim.adam(self.critic_lr)}
+        levels = ("high_actor",) if self.action_free else ("actor", "high_actor")
+        return {name: optim.adam(self.actor_lr) for name in levels} | {"value": optim.adam(self.critic_lr)}

@@ -17,6 +17,7 @@ from headstart.algos.gciql import GCIQL
 from headstart.algos.gcivl import GCIVL
 from headstart.algos.hilp import HILP
 from headstart.algos.hiql import HIQL
+from headstart.algos.icvf import ICVF
 from headstart.algos.iql import IQL
 from headstart.algos.qrl import QRL
 from headstart.algos.sac import RLPD, SAC
@@ -35,6 +36,7 @@ KINDS: dict[str, type] = {
     "hilp": HILP,
     "hiql": HIQL,
     "iql": IQL,
+    "icvf": ICVF,
     "qrl": QRL,
     "sac": SAC,
     "td3bc": TD3BC,

@@ -25,20 +25,14 @@ def relabelled(
     What ended an episode counts for nothing: an end says that the task of the data was done, not what other goals are
     worth. Both kinds of ends lead on to their final observation, as time limits do elsewhere.
     """
-    following = table.successor(rows, 1)
-    goal, context, commanded = _goals(table, rows, view, normalizer, draws["goals"])
-    at_goal = (goal == rows) & ~commanded
-    arrived = (goal == following) & ~commanded
-    if table.contexts is not None:
-        arrived = arrived | (commanded & table.successes[rows])
-    fields = {
-        "context": context,
-        "reward": at_goal.astype(np.float32) - np.float32(1.0),
-        "discount": np.float32(view.discount) * ~(at_goal | arrived),
-    }
+    outcome = _outcome(table, rows, view, normalizer, draws["goals"])
+    fields = dict(zip(("context", "reward", "discount"), outcome, strict=True))
+    if view.intentions is not None:
+        intended = _outcome(table, rows, view, normalizer, draws["intentions"])
+        fields |= zip(("intention", "intention_reward", "intention_discount"), intended, strict=True)
     if view.actor_goals is None:
         return fields
-    goal, fields["actor_context"], commanded = _goals(table, rows, view, normalizer, draws["actor_goals"])
+    _, fields["actor_context"], commanded = _goals(table, rows, view, normalizer, draws["actor_goals"])
     if view.subgoal_steps:
         remaining = table.remaining(rows)
         low = remaining.clip(max=view.subgoal_steps)
@@ -48,6 +42,16 @@ def relabelled(
         for name, steps in (("low_goal", low), ("high_target", high)):
             fields[name] = _observation(table, table.successor(rows, steps), normalizer)
     return fields
+
+
+def _outcome(table: Any, rows: Any, view: View, normalizer: Normalizer, draw: index.Draw) -> tuple[Any, Any, Any]:
+    """Goals (B, *shape) of rows, and the reward and discount (B,) that they give the step of the row."""
+    goal, context, commanded = _goals(table, rows, view, normalizer, draw)
+    at_goal = (goal == rows) & ~commanded
+    arrived = (goal == table.successor(rows, 1)) & ~commanded
+    if table.contexts is not None:
+        arrived = arrived | (commanded & table.successes[rows])
+    return context, at_goal.astype(np.float32) - np.float32(1.0), np.float32(view.discount) * ~(at_goal | arrived)
 
 
 def _goals(table: Any, rows: Any, view: View, normalizer: Normalizer, draw: index.Draw) -> tuple[Any, Any, Any]:

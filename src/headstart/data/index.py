@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,13 +42,20 @@ class Draw:
 
 
 def hindsight(key: jax.Array, view: View, count: jax.Array | int) -> dict[str, Draw]:
-    """A draw for each kind of goals that the view has: `goals`, `actor_goals`. count: of transitions, at least 1."""
-    wanted = {name: law for name in ("goals", "actor_goals") if (law := getattr(view, name)) is not None}
+    """A draw for each kind of goals that the view has: `goals`, `actor_goals`, `intentions`. count: of transitions, at
+    least 1."""
+    kinds = ("goals", "actor_goals", "intentions")
+    wanted = {name: law for name in kinds if (law := getattr(view, name)) is not None}
     # Not the key itself: rows are drawn from it.
-    return {
+    draws = {
         name: _draw(jax.random.fold_in(key, 2 + i), law, view.discount, view.batch_size, count)
         for i, (name, law) in enumerate(wanted.items())
     }
+    if view.same_goal:
+        same = jax.random.uniform(jax.random.fold_in(key, 2 + len(kinds)), (view.batch_size,)) < view.same_goal
+        shared = jax.tree.map(partial(jnp.where, same), draws["intentions"], draws["goals"])
+        draws["goals"] = shared
+    return draws
 
 
 def _draw(key: jax.Array, law: Goals, discount: float, size: int, count: jax.Array | int) -> Draw:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from headstart.nets.distributions import normal_log_prob
 from headstart.nets.encoders import flatten
 from headstart.nets.heads import CategoricalActor, Ensemble, Value
-from headstart.nets.layers import MLP
+from headstart.nets.layers import MLP, Activation
 
 OGBENCH = {"init": "glorot_uniform", "activation": "gelu", "norm_last": True}
 """How OGBench's code (Park et al. 2025) makes its perceptrons; LayerNorm in values only."""
@@ -59,13 +59,14 @@ class GoalValue(eqx.Module):
     representation: MLP | None
 
     def __init__(
-        self, state: int, goal: int, widths: tuple[int, ...], key: jax.Array, size: int = 0, layer_norm: bool = True
-    ):
+        self, state: int, goal: int, widths: tuple[int, ...], key: jax.Array, size: int = 0, layer_norm: bool = True,
+        activation: Activation = "gelu",
+    ):  # fmt: skip
         """state, goal: sizes of features and goals. size: of the representation; 0: none."""
         heads_key, phi_key = jax.random.split(key)
-        options = OGBENCH | {"layer_norm": layer_norm}
+        options = OGBENCH | {"layer_norm": layer_norm, "activation": activation}
         inputs = state + (size or goal)
-        self.heads = Ensemble.of(lambda key: Value(MLP(inputs, widths, 1, key, **options)), 2, heads_key)
+        self.heads = Ensemble.seeing(lambda n, key: Value(MLP(n, widths, 1, key, **options)), inputs, 2, heads_key)
         self.representation = MLP(state + goal, widths, size, phi_key, **options) if size else None
 
     def represent(self, features: jax.Array, goal: jax.Array) -> jax.Array:
@@ -75,6 +76,33 @@ class GoalValue(eqx.Module):
     def __call__(self, features: jax.Array, goal: jax.Array) -> jax.Array:
         seen = goal if self.representation is None else self.represent(features, goal)
         return self.heads(jnp.concatenate([features, seen], axis=-1))
+
+
+class MultilinearValue(eqx.Module):
+    """V(s, s+, z) = phi(s)^T T(z) psi(s+): features (B, f), outcomes and intentions (B, c) to (B,) (Ghosh et al. 2023).
+
+    T(z) = D A^T B D with the diagonal D of a perceptron of psi(z), and matrices A and B that do not depend on z, which
+    have biases, as in the paper's code. phi, psi and D are last hidden layers.
+    """
+
+    phi: MLP
+    psi: MLP
+    intention: MLP
+    left: MLP
+    right: MLP
+
+    def __init__(self, state: int, outcome: int, widths: tuple[int, ...], key: jax.Array, **options):
+        """state, outcome: sizes of features and outcomes. options go to `MLP`."""
+        size, keys = widths[-1], jax.random.split(key, 5)
+        inputs = (state, outcome, size)
+        self.phi, self.psi, self.intention = (
+            MLP(n, widths, 0, key, **options) for n, key in zip(inputs, keys[:3], strict=True)
+        )
+        self.left, self.right = (MLP(size, (), size, key, init="glorot_uniform") for key in keys[3:])
+
+    def __call__(self, features: jax.Array, outcome: jax.Array, intention: jax.Array) -> jax.Array:
+        under = self.intention(self.psi(intention))
+        return (self.left(under * self.phi(features)) * self.right(under * self.psi(outcome))).sum(-1)
 
 
 def to_sphere(x: jax.Array) -> jax.Array:
