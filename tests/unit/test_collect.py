@@ -173,7 +173,7 @@ def test_unknown_controllers(name, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["ogbench-maze", "ogbench-plan"])
+@pytest.mark.parametrize("name", ["ogbench-maze", "ogbench-plan", "ogbench-cube"])
 def test_controllers_refuse_environments_that_are_not_theirs(name):
     with pytest.raises(UsageError, match=f"controller '{name}' needs an OGBench"):
         collect(Scripted(name), "tests/Drift-v0", episodes=1, seed=0)
@@ -202,6 +202,22 @@ def test_the_planned_oracle_moves_the_cube():
     (episode,) = collect(Scripted("ogbench-plan"), env, episodes=1, seed=0)
     assert episode["actions"].shape == (100, 5)
     assert episode["successes"].any()
+
+
+def test_the_cube_is_carried_to_the_goal_or_elsewhere():
+    pytest.importorskip("ogbench", reason="OGBench is not installed")
+    with pytest.raises(UsageError, match="scene of one cube"):
+        collect(Scripted("ogbench-cube"), "cube-double-v0", episodes=1, seed=0)
+    env = "cube-single-singletask-task3-v0"
+    (solved,) = collect(Scripted("ogbench-cube?task=1"), env, episodes=1, seed=0)
+    assert solved["terminated"] and len(solved["actions"]) < 100
+    np.testing.assert_array_equal(solved["rewards"][:-1], -1.0)
+    assert solved["rewards"][-1] == 0.0
+    (elsewhere,) = collect(Scripted("ogbench-cube"), f"{env}?steps=120", episodes=1, seed=0)
+    assert len(elsewhere["actions"]) == 120 and not elsewhere["successes"].any()
+    # Entries 19 and 20: where the cube is on the table, in tenths of a metre.
+    assert np.linalg.norm(np.ptp(elsewhere["observations"][:, 19:21], axis=0)) > 1.0
+    assert same([elsewhere], collect(Scripted("ogbench-cube"), f"{env}?steps=120", episodes=1, seed=0))
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

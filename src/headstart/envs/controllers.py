@@ -1,4 +1,5 @@
-"""Scripted controllers that collect data: "random", "ogbench-maze", "ogbench-plan", or "module:attribute".
+"""Scripted controllers that collect data: "random", "ogbench-maze", "ogbench-plan", "ogbench-cube", or
+"module:attribute".
 
 A controller is made for one environment (`factory(env, **arguments)`); its arguments follow a question mark, as in
 "ogbench-maze?task=0.3".
@@ -133,10 +134,50 @@ class OGBenchPlan:
             self._oracle.reset(observation, info)
 
 
+class OGBenchCube:
+    """OGBench's planned oracle at a task with one cube: carries the cube from place to place, as in its "play" data.
+
+    The data that it leaves has the task's own starts, rewards and ends, which play has not.
+    task: probability that a place is the task's goal, in place of a random one.
+    noise, smoothing: of the plan (not of the actions), as OGBench has them.
+    """
+
+    def __init__(self, env: Any, /, task: float = 0.0, noise: float = 0.1, smoothing: float = 0.5):
+        self._env, self._task, self._noise, self._smoothing = env, task, noise, smoothing
+        if getattr(env.unwrapped, "_num_cubes", 0) != 1 or env.unwrapped._mode != "task":
+            raise UsageError("controller 'ogbench-cube' needs an OGBench scene of one cube, such as cube-single-v0")
+
+    def reset(self, observation, info, rng):
+        self._rng = rng
+        # The oracle draws from NumPy's global generator.
+        self._bits = np.random.MT19937(rng.integers(2**32))
+        self._plan(observation, info)
+
+    def act(self, observation, info):
+        if self._oracle.done:
+            self._plan(observation, info)
+        with global_random(self._bits):
+            return np.asarray(self._oracle.select_action(observation, info), np.float32)
+
+    def _plan(self, observation, info):
+        from ogbench.manipspace.oracles.plan.cube_plan import CubePlanOracle
+
+        scene = self._env.unwrapped
+        if self._rng.uniform() < self._task:
+            place = scene.cur_task_info["goal_xyzs"][0]
+        else:
+            place = np.array([*self._rng.uniform(*scene._target_sampling_bounds), 0.02])
+        target = {"block": 0, "block_pos": place, "block_yaw": self._rng.uniform(0.0, 2.0 * np.pi, 1)}
+        self._oracle = CubePlanOracle(env=self._env, noise=self._noise, noise_smoothing=self._smoothing)
+        with global_random(self._bits):
+            self._oracle.reset(observation, info | {f"privileged/target_{name}": of for name, of in target.items()})
+
+
 CONTROLLERS: dict[str, Callable[..., Controller]] = {
     "random": Random,
     "ogbench-maze": OGBenchMaze,
     "ogbench-plan": OGBenchPlan,
+    "ogbench-cube": OGBenchCube,
 }
 
 
