@@ -12,6 +12,27 @@ from headstart import config
 from headstart.errors import UsageError
 
 
+class Size(int):
+    """A number of features that knows which of them are images. Sums know it too; to all else it is an integer.
+
+    images: (position of its first feature, (height, width, channels)) of each.
+    """
+
+    images: tuple[tuple[int, tuple[int, ...]], ...]
+
+    def __new__(cls, count: int, images: tuple[tuple[int, tuple[int, ...]], ...] = ()):
+        size = super().__new__(cls, count)
+        size.images = images
+        return size
+
+    def __add__(self, other: int) -> Size:
+        moved = tuple((int(self) + start, shape) for start, shape in getattr(other, "images", ()))
+        return Size(int(self) + int(other), self.images + moved)
+
+    def __radd__(self, other: int) -> Size:
+        return Size(other) + self
+
+
 @dataclasses.dataclass(frozen=True)
 class ArraySpec:
     """One array of one time step.
@@ -27,9 +48,15 @@ class ArraySpec:
     categories: int | None = None
 
     @property
+    def image(self) -> bool:
+        """Whether it is an image: bytes of shape (height, width, channels)."""
+        return self.dtype == "uint8" and len(self.shape) == 3
+
+    @property
     def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=int))
+        """Number of elements; of an image a `Size`, which says so."""
+        count = int(np.prod(self.shape, dtype=int))
+        return Size(count, ((0, self.shape),)) if self.image else count
 
     @property
     def discrete(self) -> bool:
@@ -93,6 +120,11 @@ class Spec:
         else:
             observation = (("", ArraySpec.of_space(space)),)
         return cls(observation, ArraySpec.of_space(env.action_space))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the observation arrays that are images."""
+        return tuple(name for name, part in self.observation if part.image)
 
     @property
     def observation_size(self) -> int:

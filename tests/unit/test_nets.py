@@ -11,7 +11,7 @@ from scipy import stats
 
 from headstart import nets
 from headstart.errors import UsageError
-from headstart.nets.layers import orthogonal, standard
+from headstart.nets.linear import orthogonal, standard
 from headstart.spec import ArraySpec, Spec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -45,25 +45,33 @@ class DiscreteCQL:
     """Steps summed in the reward before bootstrapping."""
     batch_size: int = 256
     """Rows of a batch."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
 
     def view(self) -> View:
-        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, mc_return=self.calibrated)
+        return View(
+            batch_size=self.batch_size,
+            discount=self.discount,
+            n_step=self.n_step,
+            mc_return=self.calibrated,
+            tasks=self.tasks,
+        )
 
     def init(self, key, spec):
         discrete_actions("discrete_cql", spec)
 
-        def make(key):
+        def make(inputs, key):
             return nets.DiscreteCritic(
                 nets.MLP(
-                    spec.input_size, self.critic_widths, spec.action.categories, key,
+                    inputs, self.critic_widths, spec.action.categories, key,
                     output_gain=0.01, output_bias=self.critic_bias, layer_norm=self.critic_layer_norm,
                 )
             )  # fmt: skip
 
-        critic = nets.Ensemble.of(make, self.critics, key)
+        critic = nets.Ensemble.seeing(make, spec.input_size, self.critics, key)
         return fresh_state({"critic": critic}, {"critic": optim.adam(self.critic_lr)}, targets=("critic",))
 
     def update(self, state, batch, key):

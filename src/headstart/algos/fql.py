@@ -57,6 +57,8 @@ class FQL:
     """Steps summed in the reward before bootstrapping; with chunks it is their length."""
     batch_size: int = 256
     """Rows of a batch."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
@@ -66,7 +68,11 @@ class FQL:
 
     def view(self) -> View:
         return View(
-            batch_size=self.batch_size, discount=self.discount, chunk=self.chunk, n_step=max(self.chunk, self.n_step)
+            batch_size=self.batch_size,
+            discount=self.discount,
+            chunk=self.chunk,
+            n_step=max(self.chunk, self.n_step),
+            tasks=self.tasks,
         )
 
     def init(self, key, spec):
@@ -75,18 +81,17 @@ class FQL:
         size = self.chunk * spec.action.size
         flow_key, actor_key, critic_key = jax.random.split(key, 3)
         options = {"widths": self.actor_widths, "layer_norm": self.actor_layer_norm}
-        critic_inputs = spec.input_size + size
 
-        def critic(key):
+        def critic(inputs, key):
             trunk = nets.perceptron(
-                critic_inputs, self.critic_widths, 1, key,
+                inputs + size, self.critic_widths, 1, key,
                 layer_norm=self.critic_layer_norm, output_bias=self.critic_bias,
             )  # fmt: skip
             return nets.Critic(trunk)
 
         components = {
             "flow": nets.flow_actor(spec.input_size, size, key=flow_key, steps=self.flow_steps, **options),
-            "critic": nets.Ensemble.of(critic, self.critics, critic_key),
+            "critic": nets.Ensemble.seeing(critic, spec.input_size, self.critics, critic_key),
         }
         if not self.best_of:
             components["actor"] = nets.one_step_actor(spec.input_size, size, key=actor_key, **options)

@@ -39,11 +39,17 @@ class FlowActor(eqx.Module):
 
     def velocity(self, features: jax.Array, x: jax.Array, time: jax.Array) -> jax.Array:
         """(..., d) of features (..., f), points (..., d) and times (..., 1)."""
-        return self.trunk(jnp.concatenate([features, x, time], axis=-1))
+        return self._velocity(self.trunk.see(features), x, time)
 
     def __call__(self, features: jax.Array, noise: jax.Array) -> jax.Array:
-        """The actions (..., d) that noise (..., d) flows to."""
-        return jnp.clip(euler(lambda x, time: self.velocity(features, x, time), noise, self.steps), -1.0, 1.0)
+        """The actions (..., d) that noise (..., d) flows to; the leading axes of features broadcast."""
+        # Looked at once for all steps and all noise.
+        seen = self.trunk.see(features)
+        seen = jnp.broadcast_to(seen, (*noise.shape[:-1], seen.shape[-1]))
+        return jnp.clip(euler(lambda x, time: self._velocity(seen, x, time), noise, self.steps), -1.0, 1.0)
+
+    def _velocity(self, seen: jax.Array, x: jax.Array, time: jax.Array) -> jax.Array:
+        return self.trunk.of_seen(jnp.concatenate([seen, x, time], axis=-1))
 
     def mode(self, features: jax.Array) -> jax.Array:
         """The action that the centre of the noise flows to. A flow has no likelihood to maximise: where the data has
@@ -97,9 +103,9 @@ class BestOfActor(eqx.Module):
 
     def _best(self, features: jax.Array, noise: jax.Array) -> jax.Array:
         """noise: (..., count, d)."""
-        repeated = jnp.broadcast_to(features[..., None, :], (*features.shape[:-1], self.count, features.shape[-1]))
-        actions = self.flow(repeated, jnp.broadcast_to(noise, (*repeated.shape[:-1], self.flow.size)))
-        q = self.critic(repeated, actions)
+        features = features[..., None, :]
+        actions = self.flow(features, jnp.broadcast_to(noise, (*features.shape[:-2], *noise.shape[-2:])))
+        q = self.critic(features, actions)
         q = q.min(0) if self.over_critics == "min" else q.mean(0)
         return jnp.take_along_axis(actions, q.argmax(-1)[..., None, None], axis=-2)[..., 0, :]
 

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from headstart.nets import distributions
 from headstart.nets.encoders import flatten
-from headstart.nets.layers import MLP, Init
+from headstart.nets.images import Front
+from headstart.nets.layers import MLP
+from headstart.nets.linear import Init
 
 
 class TanhGaussianActor(eqx.Module):
@@ -157,33 +159,49 @@ class Value(eqx.Module):
 
 
 class Ensemble(eqx.Module):
-    """Independent members with stacked parameters; a call gives the outputs with a leading axis E."""
+    """Independent members with stacked parameters; a call gives the outputs with a leading axis E.
+
+    front: what looks at the images among features, once for all members; None: each for itself, or there are none.
+    """
 
     members: eqx.Module
+    front: Front | None = None
 
     @classmethod
     def of(cls, make, size: int, key: jax.Array) -> Ensemble:
         """`make(key)` once for each of `size` keys."""
         return cls(jax.vmap(make)(jax.random.split(key, size)))
 
+    @classmethod
+    def seeing(cls, make, inputs: int, size: int, key: jax.Array) -> Ensemble:
+        """`make(inputs, key)` once for each of `size` keys. Of a `spec.Size` the images are encoded once for all."""
+        front, inputs = Front.of(inputs, jax.random.fold_in(key, size))
+        return cls(cls.of(lambda key: make(inputs, key), size, key).members, front)
+
     @property
     def size(self) -> int:
         return jax.tree.leaves(self.members)[0].shape[0]
 
-    def __call__(self, *inputs: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array, *more: jax.Array) -> jax.Array:
+        features = self._see(features)
         # One product a member: on CPUs batched products are slower than separate ones.
-        return jnp.stack([self._member(i)(*inputs) for i in range(self.size)])
+        return jnp.stack([self._member(i)(features, *more) for i in range(self.size)])
 
-    def each(self, features: jax.Array, own: jax.Array) -> jax.Array:
-        """Like a call with (features, own[i]) for member i; own: (E, ...)."""
-        return jnp.stack([self._member(i)(features, own[i]) for i in range(self.size)])
+    def each(self, features: jax.Array, own: jax.Array, rows: jax.Array | None = None) -> jax.Array:
+        """Like a call with (features, own[i]) for member i; own: (E, ...). rows: (E, M), at the states rows[i]."""
+        features = self._see(features)
+        at = [features] * self.size if rows is None else features[rows]
+        return jnp.stack([self._member(i)(at[i], own[i]) for i in range(self.size)])
+
+    def _see(self, features: jax.Array) -> jax.Array:
+        return features if self.front is None else self.front(features)
 
     def _member(self, index: int) -> eqx.Module:
         return jax.tree.map(lambda leaf: leaf[index], self.members)
 
     def subset(self, indices: jax.Array) -> Ensemble:
         """The members at `indices` (M,)."""
-        return Ensemble(jax.tree.map(lambda leaf: leaf[indices], self.members))
+        return Ensemble(jax.tree.map(lambda leaf: leaf[indices], self.members), self.front)
 
 
 class Scalar(eqx.Module):
@@ -236,5 +254,9 @@ def tanh_gaussian_actor(
 
 def critic_ensemble(spec, widths: tuple[int, ...], size: int, key: jax.Array, **options) -> Ensemble:
     """`size` critics of continuous actions for a spec; options go to `MLP`."""
-    inputs = spec.input_size + spec.action.size
-    return Ensemble.of(lambda k: Critic(MLP(inputs, widths, 1, k, **options)), size, key)
+    action = spec.action.size
+
+    def critic(inputs: int, key: jax.Array) -> Critic:
+        return Critic(MLP(inputs + action, widths, 1, key, **options))
+
+    return Ensemble.seeing(critic, spec.input_size, size, key)
