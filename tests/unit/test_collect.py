@@ -210,11 +210,13 @@ def test_the_cube_is_carried_to_the_goal_or_elsewhere():
         collect(Scripted("ogbench-cube"), "cube-double-v0", episodes=1, seed=0)
     env = "cube-single-singletask-task3-v0"
     (solved,) = collect(Scripted("ogbench-cube?task=1"), env, episodes=1, seed=0)
-    assert solved["terminated"] and len(solved["actions"]) < 100
+    assert solved["terminated"]
+    assert len(solved["actions"]) < 100
     np.testing.assert_array_equal(solved["rewards"][:-1], -1.0)
     assert solved["rewards"][-1] == 0.0
     (elsewhere,) = collect(Scripted("ogbench-cube"), f"{env}?steps=120", episodes=1, seed=0)
-    assert len(elsewhere["actions"]) == 120 and not elsewhere["successes"].any()
+    assert len(elsewhere["actions"]) == 120
+    assert not elsewhere["successes"].any()
     # Entries 19 and 20: where the cube is on the table, in tenths of a metre.
     assert np.linalg.norm(np.ptp(elsewhere["observations"][:, 19:21], axis=0)) > 1.0
     assert same([elsewhere], collect(Scripted("ogbench-cube"), f"{env}?steps=120", episodes=1, seed=0))
