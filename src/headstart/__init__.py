@@ -46,6 +46,7 @@ _HOMES = {
     "headstart.diagnostics.diagnose": ("diagnose",),
     "headstart.diagnostics.findings": ("Diagnosis", "Finding"),
     "headstart.errors": ("ArtifactError", "DataError", "HeadstartError", "TrainingError", "UsageError"),
+    "headstart.labels.label": ("label",),
     "headstart.selection.select": ("select",),
     "headstart.spec": ("ArraySpec", "Spec"),
     "headstart.state": ("State",),

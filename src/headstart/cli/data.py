@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from headstart.cli import parse
+from headstart.cli import label, parse
 from headstart.cli.collect import collect
 
 if TYPE_CHECKING:
@@ -67,13 +67,17 @@ def convert(
     print(f"{data.episodes:,} episodes, {data.steps:,} steps written to {folder}")
 
 
-VERBS = {"inspect": inspect, "convert": convert, "collect": collect}
+VERBS = {"inspect": inspect, "convert": convert, "collect": collect, "label": label.main}
 
 
 def main(args: list[str]) -> None:
     about = {name: parse.first_line(verb) for name, verb in VERBS.items()}
     name, rest = parse.choose(args, "headstart data", "verb", about)
-    parse.call(VERBS[name], rest, f"headstart data {name}")
+    if name == "label":
+        # Its settings are those of the method that it is given.
+        label.main(rest)
+    else:
+        parse.call(VERBS[name], rest, f"headstart data {name}")
 
 
 def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:
