@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart import config
 from headstart.algos import registry
-from headstart.artifact import Artifact, Prompted, transfer
+from headstart.artifact import Artifact, Prompted, Skills, transfer
 from headstart.data import sources, transform
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
@@ -50,6 +50,7 @@ def pretrain(
     normalize: bool = False,
     reward_scale: float = 1.0,
     reward_shift: float = 0.0,
+    skills: Skills | Artifact | str | Path | None = None,
     resume: bool = False,
     sinks: Collection[str | Sink] = (),
     **options: Any,
@@ -60,7 +61,9 @@ def pretrain(
     steps: gradient steps. out: run directory (None: nothing is written). seeds: training seeds side by side,
     numbered from `seed`. env: where to evaluate (None: not), over eval_episodes; eval_sample: by sampled actions, not
     the likeliest. normalize: standardise observations by the data. reward_scale, reward_shift: rewards become
-    scale * reward + shift. resume: go on with the run in `out`, or return its artifact where it is complete.
+    scale * reward + shift. skills: of a model (`Skills`, or the model itself), to be the algorithm's actions: it
+    decides on one every so many steps, and rewards and discount are those of decisions; the artifact keeps that model.
+    resume: go on with the run in `out`, or return its artifact where it is complete.
     sinks: where the numbers go besides the run's files: "tensorboard", "wandb", "mlflow", or objects with the methods
     of `headstart.train.sinks.Sink`. options: fields of `OfflineOptions`.
 
@@ -75,13 +78,15 @@ def pretrain(
     require_sinks(sinks, out)
     algorithm = _algorithm(algorithm)
     options = _options(OfflineOptions, steps, options)
-    data = _prepared(load(data), reward_scale, reward_shift)
+    skills = _skills(skills, algorithm)
+    data = _prepared(load(data), reward_scale, reward_shift, skills, algorithm)
     spec = data.spec
     if env is not None:
-        spec.require(factory.spec(env), data.provenance.source, env)
-        _require_choices(data, factory.spec(env), env)
+        theirs = _spec_in(env, skills)
+        spec.require(theirs, data.provenance.source, env)
+        _require_choices(data, theirs, env)
         # The environment knows the bounds of actions; the data shows only those that were taken.
-        spec = dataclasses.replace(spec, action=factory.spec(env).action)
+        spec = dataclasses.replace(spec, action=theirs.action)
     _require_goals(algorithm, env)
     spec = algorithm.view().with_context(spec)
     members = _seeds(seed, seeds)
@@ -91,7 +96,7 @@ def pretrain(
         "env": env, "reward_scale": reward_scale, "reward_shift": reward_shift, "normalize": normalize,
         "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
-    phase = Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data)
+    phase = Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data, skills)
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
@@ -120,6 +125,7 @@ def finetune(
     normalizer: Literal["keep", "extend"] = "keep",
     reward_scale: float | None = None,
     reward_shift: float | None = None,
+    skills: Skills | Artifact | str | Path | None = None,
     resume: bool = False,
     sinks: Collection[str | Sink] = (),
     **options: Any,
@@ -136,6 +142,7 @@ def finetune(
     their number is another).
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
     them by those of `data`. reward_scale, reward_shift: by default those of the artifact.
+    skills: as of `pretrain`, for what starts without any; an artifact keeps its own.
     sinks: as of `pretrain`. options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and
     unused.
 
@@ -164,12 +171,20 @@ def finetune(
     inherited = {} if source is None else source.settings
     reward_scale = inherited.get("reward_scale", 1.0) if reward_scale is None else reward_scale
     reward_shift = inherited.get("reward_shift", 0.0) if reward_shift is None else reward_shift
-    data = None if data is None else _prepared(load(data), reward_scale, reward_shift)
-    spec = algorithm.view().with_context(_common_spec(source, data, env or eval_env))
+    if source is not None and source.skills is not None:
+        if skills is not None:
+            raise UsageError("the artifact acts by skills of its own, which stay; leave out others (skills)")
+        skills = source.skills
+    skills = _skills(skills, algorithm)
+    data = None if data is None else _prepared(load(data), reward_scale, reward_shift, skills, algorithm)
+    spec = algorithm.view().with_context(_common_spec(source, data, env or eval_env, skills))
     _require_goals(algorithm, env or eval_env)
     if normalizer not in ("keep", "extend"):
         raise unknown("normalizer", normalizer, ("keep", "extend"))
-    statistics = Normalizer.of(spec) if source is None else source.normalizer
+    if source is not None and source.skills is skills:
+        statistics = source.normalizer
+    else:
+        statistics = Normalizer.of(spec) if skills is None else skills.normalizer
     if normalizer == "extend":
         if source is None or data is None:
             raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
@@ -186,7 +201,8 @@ def finetune(
         "components": dict(components or {}), "normalizer": normalizer,
         "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
-    phase = Phase("online" if env else "adapt", algorithm, spec, statistics, members, settings, options, source, data)
+    name = "online" if env else "adapt"
+    phase = Phase(name, algorithm, spec, statistics, members, settings, options, source, data, skills)
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
@@ -206,7 +222,7 @@ def finetune(
             )
             states = online.train(
                 algorithm, states, keys, env, spec, statistics, options, run.run, members, rows,
-                reward_scale, reward_shift, lowest, freeze, run.evaluate,
+                reward_scale, reward_shift, lowest, freeze, run.evaluate, skills,
             )  # fmt: skip
         return run.finish(states)
 
@@ -243,14 +259,15 @@ def evaluate(
     env = env or artifact.settings.get("env")
     if env is None:
         raise UsageError("the artifact names no environment; say which one (env)")
-    artifact.spec.require(factory.spec(env), "the artifact", env)
+    artifact.env_spec.require(factory.spec(env), "the artifact", env)
     if model.goals:
         _require_goals(artifact.algorithm, env)
     draw = acting.drawn_keys(seed, artifact.members) if sample else lambda: None
     tape = None if video is None else {}
     episodes = run_episodes(
         lambda observations, goals=None: model.act(observations, keys=draw(), context=goals), env,
-        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals, tape=tape,
+        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals,
+        low=artifact.skills, tape=tape,
     )  # fmt: skip
     evaluation = Evaluation(env, artifact.seeds, episodes)
     if video is not None:
@@ -286,18 +303,42 @@ def _seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def _prepared(data: Dataset, scale: float, shift: float) -> Dataset:
+def _skills(skills: Any, algorithm: Any) -> Skills | None:
+    """Those that the algorithm is to decide on, or None."""
+    if skills is None:
+        return None
+    skills = Skills.of(skills)
+    skills.require(algorithm)
+    return skills
+
+
+def _prepared(data: Dataset, scale: float, shift: float, skills: Skills | None, algorithm: Any) -> Dataset:
     data.require_finite()
+    if skills is not None:
+        data = skills.relabelled(data, algorithm.view().discount)
     return data if (scale, shift) == (1.0, 0.0) else transform.scale_rewards(data, scale, shift)
 
 
-def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None) -> Spec:
+def _spec_in(env: str, skills: Skills | None) -> Spec:
+    """What an environment shows and takes, skills where these are the actions."""
+    spec = factory.spec(env)
+    if skills is None:
+        return spec
+    skills.below.require(spec, "the model of skills", env)
+    return skills.spec
+
+
+def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None, skills: Skills | None) -> Spec:
     """The spec to go on with: the artifact's, else the environment's, else the data's; all must agree."""
     sides = []
+    if skills is not None:
+        sides.append((skills.spec, "the model of skills"))
     if source is not None:
-        sides.append((source.spec, "the artifact"))
+        # What it did before it was given skills were other actions.
+        spec = source.spec if source.skills is skills else dataclasses.replace(source.spec, action=None)
+        sides.append((spec, "the artifact"))
     if env is not None:
-        sides.append((factory.spec(env), env))
+        sides.append((_spec_in(env, skills), env))
     if data is not None:
         sides.append((data.spec, data.provenance.source))
     (spec, name), *others = sides

@@ -13,7 +13,7 @@ import numpy as np
 
 from headstart import config
 from headstart.algos import registry
-from headstart.artifact import Artifact
+from headstart.artifact import Artifact, Skills
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
 from headstart.envs.lanes import Lanes
@@ -39,6 +39,7 @@ class Phase:
     name: "offline" (pretraining), "online", or "adapt" (finetuning on data alone). normalizer: as it will be kept.
     seeds: (S,) training seeds. settings: options of the verb that are kept in the artifact, `env` (where to evaluate,
     or None), `eval_episodes` and `eval_sample` among them. options: of the loop. source: what it goes on from.
+    skills: the low level whose skills are the actions, or None.
 
     Raises `UsageError` for evaluations of fewer than no episodes, and for batches of nothing but data that is absent.
     """
@@ -52,6 +53,7 @@ class Phase:
     options: Any
     source: Artifact | None
     data: Dataset | None
+    skills: Skills | None = None
 
     def __post_init__(self):
         # Before the folder of the run is made.
@@ -90,6 +92,8 @@ class Phase:
             "data": None if self.data is None else self.data.summary(),
             "source": None if self.source is None else self.source.digest,
         }
+        if self.skills is not None:
+            described["skills"] = self.skills.to_json()
         return Running(self, Run(out, described, resume, sinks))
 
 
@@ -133,7 +137,7 @@ class Running:
 
         played = run_episodes(
             act, self._lanes, episodes=episodes, seed=EVALUATION_SEED, members=count,
-            goals=view.towards_goals or view.skill > 0,
+            goals=view.towards_goals or view.skill > 0, low=phase.skills,
         )  # fmt: skip
         self.run.write(
             "episodes",
@@ -170,6 +174,7 @@ class Running:
             data=phase.data.summary() if phase.data is not None else {},
             lineage=phase.lineage,
             evaluation=None if latest is None else latest.to_json(),
+            skills=phase.skills,
         )
 
     def finish(self, states: Any) -> Artifact:

@@ -19,6 +19,7 @@ from headstart.algos.hilp import HILP
 from headstart.algos.hiql import HIQL
 from headstart.algos.icvf import ICVF
 from headstart.algos.iql import IQL
+from headstart.algos.opal import OPAL
 from headstart.algos.qrl import QRL
 from headstart.algos.sac import RLPD, SAC
 from headstart.algos.td3bc import TD3BC, ReBRAC
@@ -35,8 +36,9 @@ KINDS: dict[str, type] = {
     "gcivl": GCIVL,
     "hilp": HILP,
     "hiql": HIQL,
-    "iql": IQL,
     "icvf": ICVF,
+    "iql": IQL,
+    "opal": OPAL,
     "qrl": QRL,
     "sac": SAC,
     "td3bc": TD3BC,

@@ -10,6 +10,7 @@ from headstart import config
 from headstart.algorithm import GoalPart
 from headstart.algos.require import continuous_actions, sound_fields
 from headstart.errors import UsageError
+from headstart.lazy import jax
 
 
 def sound_skills(algorithm: Any, *more: str) -> None:
@@ -34,6 +35,11 @@ def require_skills(name: str, algorithm: Any, spec: Any) -> None:
             f"{name} acts on skills of {algorithm.skill_size} numbers, and the context of this spec is "
             f"{spec.context.describe() if spec.context else 'absent'} (`View.with_context`)"
         )
+
+
+def first(along: Any) -> Any:
+    """(B, *shape) the observations with which stretches (B, c, *shape) begin."""
+    return jax.tree.map(lambda column: column[:, 0], along)
 
 
 def scaled(direction: np.ndarray, length: float) -> np.ndarray:

@@ -8,6 +8,7 @@
     data.json               provenance of the data
     eval.json               scores, if there are any
     example.npz             raw observations and the actions (members, n, ...) that they gave; replayed by `load`
+    skills/                 the artifact of its low level, where its actions are skills
 
 The folder is written beside its place and moved there when it is whole.
 """
@@ -32,6 +33,7 @@ from headstart import trees
 from headstart.algos import registry
 from headstart.artifact import selftest
 from headstart.artifact.model import Artifact, arrays_digest, config_digest, model_digest
+from headstart.artifact.skills import Skills
 from headstart.config import to_json
 from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, UsageError
@@ -41,6 +43,7 @@ from headstart.state import State
 FORMAT = 1
 KIND = "headstart artifact"
 MANIFEST = "artifact.json"
+SKILLS = "skills"
 PARTS = ("weights", "optimizer", "normalizer")
 
 
@@ -65,8 +68,10 @@ def save(artifact: Artifact, path: str | Path, overwrite: bool) -> Path:
         new = temporary / "new"
         new.mkdir()
         for name, content in files.items():
+            (new / name).parent.mkdir(exist_ok=True)
             _write(new / name, content)
-        _sync(new)
+        for folder in {(new / name).parent for name in files}:
+            _sync(folder)
         _move(new, target, temporary / "old")
     except OSError as error:
         kept = "; the artifact that was there is untouched" if target.exists() else ""
@@ -107,7 +112,11 @@ def _contents(artifact: Artifact) -> dict[str, bytes]:
         "data.json": _json("data", artifact.data),
         "example.npz": _npz(examples | {"action": selftest.replay(artifact, examples)}),
     }
-    return files if artifact.evaluation is None else files | {"eval.json": _json("evaluation", artifact.evaluation)}
+    if artifact.evaluation is not None:
+        files["eval.json"] = _json("evaluation", artifact.evaluation)
+    if artifact.skills is not None:
+        files |= {f"{SKILLS}/{name}": content for name, content in _contents(artifact.skills.artifact).items()}
+    return files
 
 
 def _components(weights: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -215,9 +224,19 @@ def load(path: str | Path) -> Artifact:
         lineage=tuple(manifest["lineage"]),
         evaluation=_read_json(evaluation) if evaluation.exists() else None,
         created=manifest["created"],
+        skills=_skills(folder, manifest),
     )
     selftest.check(artifact, folder / "example.npz")
     return artifact
+
+
+def _skills(folder: Path, manifest: dict[str, Any]) -> Skills | None:
+    """The low level of an artifact whose actions are skills."""
+    if SKILLS not in manifest:
+        return None
+    below = load(folder / SKILLS)
+    _compare_digest(folder / SKILLS / MANIFEST, below.digest, manifest[SKILLS]["digest"])
+    return Skills(below, manifest[SKILLS]["steps"])
 
 
 def _locate(path: Path) -> Path:
@@ -259,7 +278,7 @@ def _manifest(file: Path) -> dict[str, Any]:
     lacking += [key for key in ("name", "config") if key not in manifest["algorithm"]]
     if lacking:
         raise ArtifactError(f"{file}: {lacking[0]} is missing from digests or algorithm")
-    config = {key: manifest[key] for key in ("algorithm", "spec", "seeds")}
+    config = {key: manifest[key] for key in ("algorithm", "spec", "seeds", SKILLS) if key in manifest}
     _compare_digest(file, config_digest(config), manifest["digests"]["config"])
     return manifest
 

@@ -23,6 +23,7 @@ from headstart.train import acting
 
 if TYPE_CHECKING:
     from headstart.artifact.prompt import Prompted
+    from headstart.artifact.skills import Skills
 
 
 def _now() -> str:
@@ -45,6 +46,8 @@ class Artifact:
     lineage:    what it descends from, oldest first; each entry as `ancestry` gives it.
     evaluation: scores, plain JSON data, or None.
     created:    time in UTC, ISO 8601.
+    skills:     the frozen low level that carries its actions out, where these are skills; None: they are the
+                environment's.
 
     Raises `ArtifactError` where a leaf of the state lacks the leading axis.
     """
@@ -59,6 +62,7 @@ class Artifact:
     lineage: tuple[dict[str, Any], ...] = ()
     evaluation: dict[str, Any] | None = None
     created: str = dataclasses.field(default_factory=_now)
+    skills: Skills | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
@@ -103,14 +107,20 @@ class Artifact:
         parts = self.data if isinstance(self.data, list) else [self.data]
         return sum(part.get("steps", 0) + part.get("episodes", 0) for part in parts)
 
+    @property
+    def env_spec(self) -> Spec:
+        """What an environment must show and take for it: `spec`, or that of its skills."""
+        return self.spec if self.skills is None else self.skills.below
+
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """Algorithm, spec and seeds as plain JSON data."""
-        return {
+        """Algorithm, spec, seeds, and which skills it acts by, as plain JSON data."""
+        config = {
             "algorithm": registry.to_json(self.algorithm),
             "spec": self.spec.to_json(),
             "seeds": list(self.seeds),
         }
+        return config if self.skills is None else config | {"skills": self.skills.to_json()}
 
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Everything learned as {part: {key path: array}} with the parts weights, optimizer and normalizer."""
@@ -161,18 +171,20 @@ class Artifact:
         action has the same leading axis. key: a PRNG key samples, None takes the most likely action. context: of models
         that act towards goals, the goal as an observation of the environment; else (c,); with the same leading axis.
         A policy that decides on chunks of actions is asked anew at every call, and its first action taken: `chunk`
-        gives them all.
+        gives them all. So is one whose actions are skills: `chunk` gives the skill.
 
         Raises `UsageError` that names expected and found shapes.
         """
         chunk = self.chunk(observation, key, context, member)
-        return np.asarray(chunk.take(0, axis=-1 - len(self.spec.action.shape)))
+        action = np.asarray(chunk.take(0, axis=-1 - len(self.spec.action.shape)))
+        return action if self.skills is None else self.skills.policy(observation, action)
 
     def chunk(self, observation: Any, key: Any = None, context: Any = None, member: int = 0) -> np.ndarray:
         """The actions (h, *shape) to execute one after the other before asking again; arguments as of `policy`.
 
         h is the algorithm's `chunk`, 1 for most. With many observations the chunks have their leading axis. This is
-        how evaluation and online training execute a policy.
+        how evaluation and online training execute a policy. Where actions are skills it is one of these, (1, k), to be
+        held for `skills.steps` calls of `skills.policy`.
         """
         axes = acting.leading_axes(self.spec, observation)
         observation = acting.with_axes(self.spec, observation, axes)
@@ -217,7 +229,7 @@ class Artifact:
 
     def act(self, observations: Any, keys: Any = None, context: Any = None) -> np.ndarray:
         """Actions of all members side by side: raw observations (S, n, *shape) to raw actions (S, n, *action shape), or
-        chunks of them (S, n, h, *action shape).
+        chunks of them (S, n, h, *action shape). Where actions are skills, these.
 
         keys: (S,) PRNG keys that sample, or None for the most likely actions. context: (S, n, c), or goals like the
         observations.

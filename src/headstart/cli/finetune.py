@@ -40,6 +40,9 @@ def main(args: list[str]) -> None:
         eval_sample: bool = False,
         reward_scale: float | None = None,
         reward_shift: float | None = None,
+        skills: Path | None = None,
+        skill_steps: int | None = None,
+        skill_seed: int | None = None,
         resume: bool = False,
         sink: tuple[str, ...] = (),
         prompt_rewards: Annotated[Path | None, arg(metavar="FILE.npz")] = None,
@@ -70,6 +73,10 @@ def main(args: list[str]) -> None:
             eval_sample: Evaluate by sampled actions instead of the most likely ones.
             reward_scale: Rewards become scale * reward + shift; by default as in the artifact.
             reward_shift: The shift.
+            skills: Folder of a model whose skills are to be the actions (opal, hilp, fb, hiql), decided on every few
+                steps; for what has none, since an artifact keeps its own.
+            skill_steps: Steps of the environment that a skill lasts; by default as that model was trained.
+            skill_seed: The training seed of that model, where it has several.
             resume: Go on with the run in --out, started with the same settings, where it stopped.
             sink: Where the numbers go besides the run's files: tensorboard, wandb, mlflow (extras of these names).
             prompt_rewards: Of a model of skills, go on with the skill that collects the rewards in this file:
@@ -82,7 +89,8 @@ def main(args: list[str]) -> None:
             source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
             components=parse.assignments(components, "--components") or None, normalizer=normalizer,
             eval_env=eval_env, eval_episodes=eval_episodes, eval_sample=eval_sample, reward_scale=reward_scale,
-            reward_shift=reward_shift, resume=resume, sinks=sink, **dataclasses.asdict(training),
+            reward_shift=reward_shift, skills=prompts.skills(skills, skill_steps, skill_seed), resume=resume,
+            sinks=sink, **dataclasses.asdict(training),
         )  # fmt: skip
         inherited = None if source is None else source.settings.get("env")
         outcome.tell(result, out, env or eval_env or inherited)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headstart.algos import registry
 from headstart.cli import outcome, parse
+from headstart.cli import prompt as prompts
 from headstart.train.options import OfflineOptions
 
 
@@ -28,6 +29,9 @@ def main(args: list[str]) -> None:
         normalize: bool = False,
         reward_scale: float = 1.0,
         reward_shift: float = 0.0,
+        skills: Path | None = None,
+        skill_steps: int | None = None,
+        skill_seed: int | None = None,
         resume: bool = False,
         sink: tuple[str, ...] = (),
         training: Flat[OfflineOptions],
@@ -47,6 +51,10 @@ def main(args: list[str]) -> None:
             normalize: Standardise observations by the data's statistics.
             reward_scale: Rewards become scale * reward + shift.
             reward_shift: The shift.
+            skills: Folder of a model whose skills are to be the actions (opal, hilp, fb, hiql): the algorithm decides
+                on one every few steps, and rewards and discount are those of decisions.
+            skill_steps: Steps of the environment that a skill lasts; by default as that model was trained.
+            skill_seed: The training seed of that model, where it has several.
             resume: Go on with the run in --out, started with the same settings, where it stopped.
             sink: Where the numbers go besides the run's files: tensorboard, wandb, mlflow (extras of these names).
         """
@@ -55,7 +63,8 @@ def main(args: list[str]) -> None:
         artifact = api.pretrain(
             algorithm, data, out=out, seeds=seeds, seed=seed, env=env, eval_episodes=eval_episodes,
             eval_sample=eval_sample, normalize=normalize, reward_scale=reward_scale, reward_shift=reward_shift,
-            resume=resume, sinks=sink, **dataclasses.asdict(training),
+            skills=prompts.skills(skills, skill_steps, skill_seed), resume=resume, sinks=sink,
+            **dataclasses.asdict(training),
         )  # fmt: skip
         outcome.tell(artifact, out, env)
 

@@ -1,4 +1,4 @@
-"""Models of skills told what to do on the command line."""
+"""Models of skills on the command line: told what to do, or as what others act by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headstart.errors import UsageError
 
 if TYPE_CHECKING:
-    from headstart.artifact import Artifact, Prompted
+    from headstart.artifact import Artifact, Prompted, Skills
 
 
 def load(artifact: str | Path, prompt: str | None, rewards: Path | None) -> Artifact | Prompted:
@@ -24,6 +24,17 @@ def load(artifact: str | Path, prompt: str | None, rewards: Path | None) -> Arti
     if rewards is not None:
         return loaded.prompt(reward_examples=_examples(rewards, [name for name, _ in loaded.spec.observation]))
     return loaded if prompt is None else loaded.prompt()
+
+
+def skills(folder: Path | None, steps: int | None, seed: int | None) -> Skills | None:
+    """The skills of the model in a folder (--skills), where there is one. Raises as `Skills.of`."""
+    if folder is None:
+        if steps is not None or seed is not None:
+            raise UsageError("--skill-steps and --skill-seed are of --skills; say of which model")
+        return None
+    from headstart.artifact import Skills
+
+    return Skills.of(folder, steps, seed)
 
 
 def _examples(file: Path, names: list[str]):

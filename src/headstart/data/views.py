@@ -105,15 +105,20 @@ def gather(
     if view.chunk > 1:
         steps, valid = index.chunk(remaining, view.chunk)
         acted = table.successor(rows[..., None], steps)
+
+    def seen(rows: Any) -> Any:
+        return normalizer.observation(jax.tree.map(lambda column: column[rows], table.observations))
+
     batch = Batch(
-        observation=normalizer.observation(jax.tree.map(lambda column: column[rows], table.observations)),
+        observation=seen(rows),
         action=normalizer.action(table.actions[acted]) if view.actions else None,
         reward=reward,
         discount=discount,
-        next_observation=normalizer.observation(jax.tree.map(lambda column: column[after], table.observations)),
+        next_observation=seen(after),
         next_action=next_action,
         mc_return=table.mc_returns[rows] if view.mc_return else None,
         valid=valid,
+        chunk_observation=seen(acted) if view.chunk_observations else None,
     )
     if view.goals is None:
         return batch

@@ -21,6 +21,7 @@ class Lanes:
 
     running: (count,) bool. elapsed: (count,) decisions taken in the episode. seeds: (count,) seed of the episode.
     infos:   the last info of every lane. tasks: the number of the episode's task, None where there is no choice.
+    cut:     (count,) bool, whether a time limit came in the middle of the last decision (`skills.SkillLanes` alone).
 
     Use as a context manager, or call `close`. Raises as `factory.make`.
     """
@@ -41,6 +42,7 @@ class Lanes:
         self.seeds = np.zeros(count, int)
         self.infos: list[dict[str, Any]] = [{} for _ in range(count)]
         self.tasks: list[int | None] = [None] * count
+        self.cut = np.zeros(count, bool)
         self.action_space = self.envs[0].action_space
         self._observations = [_zeros(self.envs[0].observation_space)] * count
         self._goals = list(self._observations)

@@ -1,4 +1,5 @@
-"""Losses of successor measures, of all pairs of a batch. Their means over the pairs are the losses."""
+"""Losses of methods that learn skills: of successor measures, over all pairs of a batch, whose means are the losses;
+and how far a skill that was seen lies from what was expected."""
 
 from __future__ import annotations
 
@@ -20,6 +21,17 @@ def orthonormality(gram: jax.Array) -> jax.Array:
     """(B, B) of the products <B(s_i), B(s_j)>: their squares off the diagonal, minus twice those on it. The mean is
     |E[B B^T] - I|**2 but for a constant (Touati et al. 2023, appendix B)."""
     return _pairs(-2.0 * gram, jnp.square(gram))
+
+
+def normal_divergence(mean: jax.Array, log_std: jax.Array, prior_mean: jax.Array, prior_log_std: jax.Array):
+    """(...,) KL of one diagonal normal (..., k) from another, the prior, in nats (OPAL, Ajay et al. 2021, eq. 2).
+
+    It is that of tanh of both as well: a bijection changes no divergence.
+    """
+    same_rank(mean, log_std, prior_mean, prior_log_std)
+    ratio = jnp.exp(2.0 * (log_std - prior_log_std))
+    distance = jnp.square((mean - prior_mean) * jnp.exp(-prior_log_std))
+    return (0.5 * (ratio + distance - 1.0) + prior_log_std - log_std).sum(-1)
 
 
 def _pairs(own: jax.Array, other: jax.Array) -> jax.Array:

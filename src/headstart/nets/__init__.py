@@ -32,7 +32,7 @@ from headstart.nets.heads import (
 )
 from headstart.nets.layers import MLP, LayerNorm, Linear
 from headstart.nets.precision import Precision, multiply_in
-from headstart.nets.skills import HilbertValue, Successor, to_unit, told, valued
+from headstart.nets.skills import HilbertValue, PriorPolicy, SkillPolicy, Successor, to_unit, told, valued
 
 __all__ = [
     "MLP",
@@ -57,8 +57,10 @@ __all__ = [
     "OneStepActor",
     "Policy",
     "Precision",
+    "PriorPolicy",
     "Quasimetric",
     "Scalar",
+    "SkillPolicy",
     "Successor",
     "TanhGaussianActor",
     "UnitGaussianActor",

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from headstart.nets.heads import Critic, Ensemble
+from headstart.nets.heads import Critic, Ensemble, Policy
 from headstart.nets.layers import MLP
 
 
@@ -36,6 +36,29 @@ class Successor(eqx.Module):
 
     def __call__(self, features: jax.Array, action: jax.Array) -> jax.Array:
         return self.trunk(features, action)
+
+
+class SkillPolicy(eqx.Module):
+    """A low level: a policy whose context is a skill (B, k), told to its actor scaled to a length, or as it is."""
+
+    actor: eqx.Module
+    length: float | None = eqx.field(static=True, default=None)
+
+    def __call__(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
+        skill = context if self.length is None else self.length * to_unit(context)
+        return Policy(self.actor)(observation, key, skill)
+
+
+class PriorPolicy(eqx.Module):
+    """Two levels: the likeliest skill of a prior over skills, or one drawn from it, and what the actor does with it."""
+
+    prior: eqx.Module
+    actor: eqx.Module
+
+    def __call__(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
+        skill_key, key = (None, None) if key is None else jax.random.split(key)
+        skill = Policy(self.prior)(observation, skill_key, context)
+        return Policy(self.actor)(observation, key, skill)
 
 
 def valued(forward: Ensemble, skill: jax.Array) -> Ensemble:

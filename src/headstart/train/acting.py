@@ -94,6 +94,25 @@ def goal_values(algorithm: Any, state: Any, normalizer: Normalizer, observations
         return jax.vmap(lambda state: algorithm.goal_value(state, seen, goals))(state)
 
 
+@functools.partial(jax.jit, static_argnames="algorithm")
+def low_levels(algorithm: Any, state: Any) -> Any:
+    """The policies of S members whose contexts are skills. algorithm: a `LowLevelAlgorithm`."""
+    return jax.vmap(algorithm.low_level)(state)
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def skills_of(
+    algorithm: Any, state: Any, member: Any, normalizer: Normalizer, along: Any, actions: Any, reached: Any
+) -> Any:
+    """Skills (n, k) that one member sees in stretches of c steps, all raw: along (n, c, *shape), actions (n, c, d) and
+    where they led, reached (n, *shape)."""
+    of_member = jax.tree.map(lambda leaf: leaf[member], state)
+    with jax.default_matmul_precision("highest"):
+        return algorithm.skill_of(
+            of_member, normalizer.observation(along), normalizer.action(actions), normalizer.observation(reached)
+        )
+
+
 def leading_axes(spec: Spec, observation: Any) -> tuple[None, ...]:
     """For `with_axes`: (None,) where the observation has one axis more than the spec's, else ()."""
     name, part = spec.observation[0]

@@ -13,6 +13,7 @@ from headstart.data.columns import map_arrays
 from headstart.envs.lanes import Actor, Lanes, play
 from headstart.envs.open_loop import OpenLoop
 from headstart.envs.references import reference
+from headstart.envs.skills import Held, LowLevel
 from headstart.errors import UsageError
 
 
@@ -49,12 +50,14 @@ def evaluate(
     members: int = 1,
     lanes: int = 10,
     goals: bool = False,
+    low: LowLevel | None = None,
     tape: dict[tuple[int, int], np.ndarray] | None = None,
 ) -> list[list[Episode]]:
     """Episodes of every one of `members` policies that act side by side: [member][episode], in order of seeds.
 
     act: as of `side_by_side`. Rows of lanes that have no more to do hold old observations, and their actions are
-    ignored. goals: act takes the goals that the environments have set as well, like the observations.
+    ignored. goals: act takes the goals that the environments have set as well, like the observations. low: what carries
+    act's decisions out where these are skills.
     Episode i of every member starts from the environment's seed `seed + i`, so members (and anything else evaluated
     with the same seed) are compared on the same start states.
     tape: is filled with every episode's actions, (member, seed) -> (T, *shape).
@@ -68,13 +71,13 @@ def evaluate(
         raise UsageError(f"evaluation needs at least one episode and member, found {episodes} and {members}")
     if isinstance(env, str):
         with Lanes(env, members * max(1, min(lanes, episodes))) as opened:
-            return evaluate(act, opened, episodes=episodes, seed=seed, members=members, goals=goals, tape=tape)
+            return evaluate(act, opened, episodes=episodes, seed=seed, members=members, goals=goals, low=low, tape=tape)
     if len(env) % members:
         raise UsageError(f"{env.name}: {len(env)} lanes cannot be shared evenly by {members} members")
     width = len(env) // members
     queues = [iter(range(seed, seed + episodes)) for _ in range(members)]
     results: list[list[Episode]] = [[] for _ in range(members)]
-    for played in play(env, side_by_side(act, members, goals), queues, record=tape is not None):
+    for played in play(env, side_by_side(act, members, goals, low), queues, record=tape is not None):
         member = played.lane // width
         if tape is not None:
             tape[member, played.seed] = played.record["actions"]
@@ -83,12 +86,14 @@ def evaluate(
     return [sorted(result, key=lambda episode: episode.seed) for result in results]
 
 
-def side_by_side(act: Callable[..., np.ndarray], members: int, goals: bool = False) -> Actor:
+def side_by_side(
+    act: Callable[..., np.ndarray], members: int, goals: bool = False, low: LowLevel | None = None
+) -> Actor:
     """An actor for lanes that `members` policies share evenly, neighbouring lanes for each.
 
     act: observations with leading axes (members, lanes of each) -> environment actions with the same leading axes, or
     chunks of h actions (members, lanes of each, h, *shape), which are executed before it is asked again.
-    goals: it takes the goals of the episodes as well.
+    goals: it takes the goals of the episodes as well. low: then it gives skills (members, lanes of each, k).
     """
 
     def actor(lanes: Lanes) -> np.ndarray:
@@ -99,12 +104,12 @@ def side_by_side(act: Callable[..., np.ndarray], members: int, goals: bool = Fal
 
         sights = (lanes.observations, lanes.goals) if goals else (lanes.observations,)
         actions = np.asarray(act(*map(grouped, sights)))
-        expected = (members, width, *lanes.action_space.shape)
+        expected = (members, width, *(lanes.action_space.shape if low is None else (low.size,)))
         if expected not in (actions.shape, actions.shape[:2] + actions.shape[3:]):
             raise UsageError(f"{lanes.name}: the policy's actions have shape {actions.shape}, expected {expected}")
         return actions.reshape(members * width, *actions.shape[2:])
 
-    return OpenLoop(actor)
+    return OpenLoop(actor) if low is None else Held(actor, low)
 
 
 def interval(

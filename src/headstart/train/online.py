@@ -16,6 +16,7 @@ from headstart.data.replay import Mixture, Replay, draw_batches
 from headstart.data.views import Table, one_batch
 from headstart.envs.lanes import Lanes
 from headstart.envs.open_loop import OpenLoop
+from headstart.envs.skills import LowLevel, SkillLanes
 from headstart.spec import Spec
 from headstart.train import acting, updates
 from headstart.train.loop import Interruption, Progress, due
@@ -39,13 +40,15 @@ def train(
     lowest_reward: float = 0.0,
     frozen: Collection[str] = (),
     evaluate: Callable[[Any, int], None] | None = None,
+    low: LowLevel | None = None,
 ) -> Any:
     """Finetune S training seeds, each with its own environments and buffer; returns their states.
 
     A time limit is no end: the last transition bootstraps from the observation that the environment cut off at.
     A resumed run is the same run, bit for bit: running episodes are brought back by replaying their actions from
     their start. Rewards become reward_scale * reward + reward_shift, as those of the offline data have. lowest_reward:
-    of that data, for the pessimistic tail of returns-to-go.
+    of that data, for the pessimistic tail of returns-to-go. low: what carries actions out where these are skills; a
+    step is then a decision, and one that a time limit cuts short is not learned from.
 
     Raises `TrainingError` where a loss is not finite, `Interrupted` where a signal stopped it (after saving).
     """
@@ -54,7 +57,9 @@ def train(
     frozen = frozenset(frozen)
     act = OpenLoop(_actor(normalizer, keys))
     progress = Progress("online", options.steps)
-    with Lanes(env, len(seeds) * options.lanes) as lanes, Interruption.watch() as interruption, progress:
+    count = len(seeds) * options.lanes
+    opened = Lanes(env, count) if low is None else SkillLanes(env, count, low, view.discount)
+    with opened as lanes, Interruption.watch() as interruption, progress:
         players = [
             _Player(
                 lanes,
@@ -184,7 +189,8 @@ class _Player:
         """What a step of one of its lanes brought, taken for `context`; an ended episode is followed by the next."""
         i = lane - self.mine.start
         observation = self.lanes.observation(lane)
-        self.replay.add(i, action, self.reward(reward), terminated, observation, bool(success), context)
+        if not self.lanes.cut[lane]:
+            self.replay.add(i, action, self.reward(reward), terminated, observation, bool(success), context)
         self.actions[i].append(action)
         self.returns[i] += reward
         self.solved[i] |= bool(success)
