@@ -44,15 +44,17 @@ class Method:
     offline_evaluations: int = 5
 
 
-def prepare(recipe: Any, out: Path, resume: bool, sinks: Collection[str] = ()) -> None:
+def prepare(
+    recipe: Any, out: Path, resume: bool, sinks: Collection[str] = (), joining: Collection[str] = ("methods",)
+) -> None:
     """Make the folder and note the recipe's fields in `recipe.json`.
 
-    Raises `UsageError` where the folder holds something and the run is not to be resumed, where there is nothing to
-    resume, where it was started with other fields (`methods` may differ, so that others can join later), and for sinks
-    that are not installed.
+    joining: fields that may differ when the run is resumed, so that others can join later. Raises `UsageError` where
+    the folder holds something and the run is not to be resumed, where there is nothing to resume, where it was started
+    with other fields, and for sinks that are not installed.
     """
     require_sinks(sinks, out)
-    asked = {name: value for name, value in config.to_json(recipe).items() if name != "methods"}
+    asked = {name: value for name, value in config.to_json(recipe).items() if name not in joining}
     note = out / "recipe.json"
     if resume and not note.exists():
         raise UsageError(f"nothing to resume in {out}; leave --resume out to start a new run")
@@ -99,7 +101,7 @@ def compare(
     values: dict[str, list[Trace]] = {}
     numbers: dict[str, dict[str, Any]] = {}
     for method in methods:
-        _say(f"{method.label}: {seeds} seeds, {method.offline_steps:,} gradient steps offline, "
+        say(f"{method.label}: {seeds} seeds, {method.offline_steps:,} gradient steps offline, "
              f"{method.online['steps']:,} environment steps online")  # fmt: skip
         folder = out / method.label
         model, agent = run(
@@ -115,7 +117,7 @@ def compare(
             f"{other} after": _final(agent, env, eval_episodes, not eval_sample, score),
             "seconds": sum(read_log(run, "timing")[-1]["seconds"] for run in runs),
         }
-        _say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
+        say(f"{method.label}: before {text(finetuning.before, score)}, after {text(finetuning.after, score)}")
 
     names = ("before", "dip", "after", f"{other} before", f"{other} after", "regret")
     rows = [
@@ -167,15 +169,15 @@ def run(
         "seeds": seeds, "eval_episodes": eval_episodes, "eval_sample": eval_sample, "sinks": sinks,
         "reward_scale": method.reward_scale, "reward_shift": method.reward_shift, "precision": method.precision,
     }  # fmt: skip
-    model = _pretrained(method, data, env, _folder(out / "pretrain", resume), common)
+    model = _pretrained(method, data, env, resumable(out / "pretrain", resume), common)
     agent = api.finetune(
         model, env=env, data=data, algorithm=method.online_algorithm or (None if model else method.algorithm),
-        **_folder(out / "finetune", resume), **common, **method.online,
+        **resumable(out / "finetune", resume), **common, **method.online,
     )  # fmt: skip
     return model, agent
 
 
-def _folder(out: Path, resume: bool) -> dict[str, Any]:
+def resumable(out: Path, resume: bool) -> dict[str, Any]:
     """Where a run of the comparison goes on; one that it had not come to begins."""
     return {"out": out, "resume": resume and begun(out)}
 
@@ -201,5 +203,5 @@ def _final(artifact: Artifact, env: str, episodes: int, sample: bool, score: Sco
     return evaluation.success if score == "success" else evaluation.returns
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,144 +1,135 @@
-"""Reaching any goal of an OGBench point maze: six goal-conditioned methods on the same walks, then one goal online."""
+"""Reaching any goal of OGBench's point mazes: methods of goals and of skills on the same walks, then one online."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
 from headstart.errors import unknown
 
-METHODS = ("gcbc", "gcivl", "gciql", "hiql", "crl", "qrl")
+METHODS = ("gcbc", "gcivl", "gciql", "hiql", "crl", "qrl", "hilp", "fb")
 
 NOISE = 0.5
 """Of the actions of the walks, in units of half their range, as in OGBench's own point-maze data."""
 
+STITCH = 100
+"""Simulation steps of a piece of "stitch": at full speed, five cells. OGBench's own ways of this kind are of four."""
+
+PUBLISHED = {
+    "medium-navigate": {"gcbc": 9, "gcivl": 63, "gciql": 53, "qrl": 82, "crl": 29, "hiql": 79},
+    "large-navigate": {"gcbc": 29, "gcivl": 45, "gciql": 34, "qrl": 86, "crl": 39, "hiql": 58},
+    "medium-stitch": {"gcbc": 23, "gcivl": 70, "gciql": 21, "qrl": 80, "crl": 0, "hiql": 74},
+    "large-stitch": {"gcbc": 7, "gcivl": 12, "gciql": 31, "qrl": 84, "crl": 0, "hiql": 13},
+}
+"""Success in percent (Park et al. 2025, table 2): OGBench's data, single steps, 1,000,000 gradient steps, 8 seeds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PointmazeGoals:
-    """OGBench's point maze with its five goals: GCBC, GCIVL, GCIQL, HIQL, CRL and QRL pretrained on the same walks
-    between random cells, without rewards, scored by OGBench's protocol, and finetuned online on one of the goals.
+    """OGBench's point mazes with their five goals: GCBC, GCIVL, GCIQL, HIQL, CRL, QRL, HILP and FB pretrained on the
+    same walks between random cells, without rewards, scored by OGBench's protocol, and finetuned online on one goal.
 
-    The data (OGBench's "navigate" recipe) is collected at first use and kept in the folder.
+    The walks (OGBench's "navigate" recipe) are collected at first use and kept in the folder. "stitch" is the same
+    walks in short pieces, so that no episode holds a whole way. Finetuning goes on from medium-navigate.
     """
 
     small: bool = False
     """Settings for two cores, minutes instead of days: smaller nets, decisions of five simulation steps."""
-    maze: Literal["medium", "large"] = "medium"
-    """Which maze."""
-    seeds: int = 3
-    """Training seeds side by side (published: 8)."""
+    mazes: tuple[Literal["medium", "large"], ...] = ("medium", "large")
+    """Which mazes."""
+    walks: tuple[Literal["navigate", "stitch"], ...] = ("navigate", "stitch")
+    """Which data."""
     methods: tuple[str, ...] = METHODS
     """Which methods to run."""
+    seeds: int = 3
+    """Training seeds side by side (published: 8)."""
     episodes: int | None = None
     """Episodes of data, 1000 simulation steps each (None: 1000 as published, or 300 with --small)."""
     offline_steps: int | None = None
-    """Gradient steps of pretraining (None: 1,000,000 as published, or 4000 with --small)."""
+    """Gradient steps of pretraining (None: 1,000,000 as published, or 3000 with --small)."""
     online_steps: int = 0
     """Environment steps (decisions) of finetuning on one goal; 0: none."""
     task: int = 1
     """Which of the five goals that is."""
-    eval_episodes: int = 250
-    """Episodes for each seed, spread over the five goals."""
+    eval_episodes: int = 50
+    """Episodes for each seed, spread over the five goals (published: 250)."""
 
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
-        from headstart import api
         from headstart.recipes.compare import prepare
-        from headstart.report.scores import markdown, text
-        from headstart.train.run import begun, read_log
+        from headstart.recipes.goals import Problem, study
 
         for name in self.methods:
             if name not in METHODS:
                 raise unknown("method", name, METHODS)
-        prepare(self, out, resume, sinks)
-        data = self._data(out / "data")
-        steps = self.offline_steps or (4000 if self.small else 1_000_000)
-        rows, numbers = [], {}
-        for name in self.methods:
-            algorithm = self._algorithm(name)
-            folder = out / name / "pretrain"
-            _say(f"{name}: {self.seeds} seeds, {steps:,} gradient steps")
-            model = api.pretrain(
-                algorithm, data, steps=steps, seeds=self.seeds, out=folder, resume=resume and begun(folder),
-                sinks=sinks, log_every=max(1, steps // 20),
-            )  # fmt: skip
-            reached = api.evaluate(model, env=self._env, episodes=self.eval_episodes)
-            seconds = read_log(folder, "timing")[-1]["seconds"]
-            numbers[name] = {"goals": reached.to_json(), "seconds": seconds}
-            row = [name, text(reached.success, "success"), *(f"{share:.0%}" for share in reached.tasks.values())]
-            if self.online_steps:
-                before, after, scratch = self._finetuned(name, algorithm, model, out, resume, sinks)
-                numbers[name] |= {"before": before, "after": after, "scratch": scratch}
-                row += [text(score, "success") for score in (before, after, scratch)]
-            rows.append([*row, f"{seconds:.0f} s"])
-            _say("  ".join(rows[-1]))
-        online = [f"goal {self.task} {when}" for when in ("before", "after", "from scratch")] * bool(self.online_steps)
-        table = markdown(["method", "success", *(f"goal {i}" for i in range(1, 6)), *online, "pretraining"], rows)
-        notes = f"Success over {self.seeds} seeds of {self.eval_episodes} episodes, [95% bootstrap interval over both]."
-        if self.online_steps:
-            notes += f"\nOnline: {self.online_steps:,} decisions on one goal, with and without the pretrained model."
-        (out / "results.md").write_text(f"# Point maze ({self.maze}), goals\n\n{table}\n\n{notes}\n")
-        (out / "results.json").write_text(json.dumps(numbers, indent=2) + "\n")
-        print(f"{table}\n\n{notes}")
+        prepare(self, out, resume, sinks, joining=("mazes", "walks", "methods", "online_steps", "task"))
+        problems = []
+        for maze in self.mazes:
+            navigate = self._data(maze, out / "data" / maze)
+            for walks in self.walks:
+                name = f"{maze}-{walks}"
+                online = {"steps": self.online_steps * (name == "medium-navigate"), "lanes": 5, "collect": 20}
+                data = navigate if walks == "navigate" else _pieces(navigate, self._decisions(STITCH))
+                algorithms = {method: self._algorithm(method, walks) for method in self.methods}
+                if self.small:
+                    online["updates_per_step"] = 0.5
+                problems.append(Problem(name, self._env(maze), data, algorithms, PUBLISHED[name], self.task, online))
+        study(
+            problems, out, title="Point mazes", steps=self.offline_steps or (3000 if self.small else 1_000_000),
+            seeds=self.seeds, eval_episodes=self.eval_episodes, resume=resume, sinks=sinks,
+        )  # fmt: skip
 
-    @property
-    def _env(self) -> str:
-        return f"pointmaze-{self.maze}-v0" + ("?repeat=5&steps=200" if self.small else "")
+    def _env(self, maze: str) -> str:
+        return f"pointmaze-{maze}-v0" + f"?repeat=5&steps={self._decisions(1000)}" * self.small
 
-    def _data(self, out: Path) -> Any:
+    def _decisions(self, steps: int) -> int:
+        return steps // 5 if self.small else steps
+
+    def _data(self, maze: str, out: Path) -> Any:
         from headstart import api
         from headstart.data import sources
         from headstart.envs.collect import collect, to_dataset
         from headstart.envs.controllers import Scripted
+        from headstart.recipes.compare import say
 
         if out.exists():
             return api.load(f"arrays:{out}")
         episodes = self.episodes or (300 if self.small else 1000)
         # The walks go on through the environment's own goals.
-        env = f"{self._env}{'&' if self.small else '?'}terminate_at_goal=false"
-        _say(f"collecting {episodes} episodes")
+        env = f"{self._env(maze)}{'&' if self.small else '?'}terminate_at_goal=false"
+        say(f"collecting {episodes} episodes in {maze}")
         walks = collect(Scripted("ogbench-maze"), env, episodes=episodes, seed=0, noise=NOISE, lanes=10)
         walks = [{name: part for name, part in walk.items() if name in ("observations", "actions")} for walk in walks]
         data = to_dataset(walks, env, (f"controller ogbench-maze, noise {NOISE:g}, without rewards",))
         sources.write(data, f"arrays:{out}")
         return data
 
-    def _algorithm(self, name: str) -> Any:
+    def _algorithm(self, name: str, walks: str) -> Any:
         from headstart.algos import registry
 
         found = registry.algorithm(name)
         # OGBench's settings for point mazes.
         settings = {"gciql": {"alpha": 0.003}, "crl": {"alpha": 0.03}, "qrl": {"alpha": 0.0003}}.get(name, {})
+        if walks == "stitch" and name != "gcbc":
+            # In OGBench too: the way to most goals lies in no single episode.
+            settings["actor_goals"] = (0.0, 0.5, 0.5)
         if self.small:
-            # A decision is five steps: 0.97 a decision is 0.994 a step.
+            # A decision is five steps, and 0.99**5 is 0.95.
             settings |= {
-                "actor_widths": (128, 128), "critic_widths": (128, 128), "batch_size": 256, "latent_size": 64,
-                "actor_lr": 1e-3, "critic_lr": 1e-3, "tau": 0.02, "discount": 0.97, "subgoal_steps": 5,
+                "actor_widths": (128, 128), "critic_widths": (128, 128), "forward_widths": (128, 128),
+                "backward_widths": (128, 128), "batch_size": 256, "latent_size": 64, "actor_lr": 1e-3,
+                "critic_lr": 1e-3, "tau": 0.02, "discount": 0.95, "skill_discount": 0.95, "subgoal_steps": 5,
             }  # fmt: skip
         fields = {field.name for field in dataclasses.fields(found)}
         return registry.algorithm(name, **{field: value for field, value in settings.items() if field in fields})
 
-    def _finetuned(
-        self, name: str, algorithm: Any, model: Any, out: Path, resume: bool, sinks: Collection[str]
-    ) -> tuple[Any, Any, Any]:
-        """Success on the one goal before and after finetuning, and after the same from scratch."""
-        from headstart import api
-        from headstart.train.run import begun
 
-        env = f"{self._env}{'&' if self.small else '?'}task={self.task}"
-        episodes = max(1, self.eval_episodes // 5)
-        scores = [api.evaluate(model, env=env, episodes=episodes).success]
-        for start, folder in ((model, out / name / "finetune"), (None, out / name / "scratch")):
-            agent = api.finetune(
-                start, env=env, algorithm=algorithm, steps=self.online_steps, lanes=5, seeds=self.seeds, out=folder,
-                resume=resume and begun(folder), sinks=sinks, eval_episodes=0,
-            )  # fmt: skip
-            scores.append(api.evaluate(agent, env=env, episodes=episodes).success)
-        return tuple(scores)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _pieces(data: Any, length: int) -> Any:
+    """Every episode in pieces of at most so many steps."""
+    parts = (
+        {"observations": episode["observations"][at : at + length + 1], "actions": episode["actions"][at : at + length]}
+        for episode in map(data.episode, range(data.episodes))
+        for at in range(0, len(episode["actions"]), length)
+    )
+    return data.rebuild(parts, f"episodes in pieces of {length} steps")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from headstart.plotting import COLOURS, GREY, blank, quiet, save
 from headstart.report.scores import Curve, Score, Trace
@@ -68,4 +70,64 @@ def learning_curves(
         quiet(axis)
     axes[0][1].legend(frameon=False, fontsize=9, loc="best")
     figure.suptitle(f"{title}\n(bold: mean; thin: each seed; shaded: 95% interval)", fontsize=10)
+    return save(figure, out)
+
+
+def goal_bars(reached: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path, title: str) -> Path:
+    """Success of methods on several problems, a panel each.
+
+    reached: problem -> method -> `success` (mean, low, high), `published` in percent, or None. Writes PNG and, beside
+    it, SVG.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    figure = blank(max(4.0, 3.0 * len(reached)), 3.4)
+    axes = figure.subplots(1, len(reached), sharey=True, squeeze=False)[0]
+    for axis, (problem, methods) in zip(axes, reached.items(), strict=True):
+        places = range(len(methods))
+        mean, low, high = zip(*(found["success"] for found in methods.values()), strict=True)
+        errors = [[m - a for m, a in zip(mean, low, strict=True)], [b - m for m, b in zip(mean, high, strict=True)]]
+        axis.bar(places, mean, yerr=errors, color=COLOURS[0], width=0.65, error_kw={"linewidth": 1.0})
+        published = [
+            (i, found["published"] / 100.0)
+            for i, found in enumerate(methods.values())
+            if found["published"] is not None
+        ]
+        if published:
+            axis.plot(*zip(*published, strict=True), "_", color=COLOURS[1], markersize=13, markeredgewidth=2.0)
+        axis.set_xticks(places, methods, rotation=60, ha="right", fontsize=9)
+        axis.set_title(problem, fontsize=10)
+        quiet(axis)
+        axis.margins(x=0.03)
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes[0].set_ylim(0.0, 1.03)
+    axes[0].set_ylabel("success over all goals")
+    figure.suptitle(f"{title}\n(bars: here, with 95% intervals; dashes: published, full training)", fontsize=10)
+    return save(figure, out)
+
+
+def goal_curves(curves: Mapping[str, Sequence[Curve]], out: Path, title: str) -> Path:
+    """Success on one goal online, a panel for each method.
+
+    curves: method -> curves from the pretrained model and from scratch. Writes PNG and, beside it, SVG.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    columns = min(4, len(curves))
+    rows = math.ceil(len(curves) / columns)
+    figure = blank(2.4 * columns + 0.6, 1.9 * rows + 0.9)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis, (method, (pretrained, scratch)) in zip(axes.flat, curves.items(), strict=False):
+        for curve, colour, style in ((pretrained, COLOURS[0], "-"), (scratch, GREY, "--")):
+            mean, low, high = curve.intervals().T
+            axis.plot(curve.steps, mean, style, color=colour, linewidth=1.8)
+            axis.fill_between(curve.steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set_title(method, fontsize=10)
+        quiet(axis)
+    for axis in list(axes.flat)[len(curves) :]:
+        axis.set_visible(False)
+    axes[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes[0][0].set_ylim(-0.03, 1.03)
+    figure.supxlabel("environment steps", fontsize=9)
+    figure.suptitle(f"{title}\n(solid: pretrained; dashed: from scratch; shaded: 95% interval)", fontsize=10)
     return save(figure, out)
