@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from data_examples import assert_same_data, make_episodes
 
+from headstart.algorithm import Goals, View
 from headstart.cli import main as cli
-from headstart.data import sources, transform
+from headstart.data import index, sources, transform
 from headstart.data.dataset import Dataset
 from headstart.data.inspect import inspect
+from headstart.data.normalize import Normalizer
+from headstart.data.replay import Mixture, draw_batches
 from headstart.data.tasks import TaskTable, read_vectors
+from headstart.data.views import gather, table, with_share
 from headstart.errors import DataError, UsageError
 
 
@@ -194,3 +200,71 @@ def test_convert_names_the_task_and_its_vector(tmp_path, monkeypatch):
     data = sources.load("arrays:two")
     assert data.task_table.source == "v.json"
     assert data.provenance.transforms == ("all of task 'open it'", "vectors of tasks from v.json")
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def two_tasks() -> Dataset:
+    return transform.concatenate([data_of("open"), data_of("close", 1)])
+
+
+def test_every_row_of_a_batch_has_the_vector_of_its_own_task():
+    data, view = two_tasks(), View(tasks=True)
+    columns = table(data, view)
+    batch = gather(columns, columns.rows, view, Normalizer())
+    np.testing.assert_array_equal(batch.context, data.task_table.array[data.tasks[data.transitions]])
+    assert table(data, View()).tasks is None
+    assert gather(table(data, View()), columns.rows, View(), Normalizer()).context is None
+
+
+def test_rewards_are_not_summed_over_several_tasks():
+    episodes = [make_episodes(lengths=(4,), ends=(True,))[0] | {"tasks": [0, 0, 1, 1]}]
+    data = Dataset.from_episodes(episodes)
+    table(data, View(tasks=True))
+    for summed in ({"n_step": 2}, {"mc_return": True}):
+        with pytest.raises(UsageError, match="the task changes within episode 0"):
+            table(data, View(tasks=True, **summed))
+
+
+def test_who_acts_on_tasks_needs_some():
+    plain = Dataset.from_episodes(make_episodes())
+    with pytest.raises(UsageError, match="names no tasks, which this algorithm acts on"):
+        table(plain, View(tasks=True))
+    with pytest.raises(UsageError, match="acts on tasks \\(tasks\\), and none are named"):
+        View(tasks=True).with_context(plain.spec)
+    with pytest.raises(UsageError, match="on tasks or on goals, not on both"):
+        View(tasks=True, goals=Goals())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.7])
+def test_a_fixed_share_of_every_batch_and_of_any_part_of_it(share):
+    view = View(batch_size=32)
+    columns = with_share(table(two_tasks(), view), 8, share, 32)
+    for seed in range(5):
+        positions = np.asarray(index.within(jax.random.key(seed), jnp.asarray(columns.ranges)))
+        first = positions < 8
+        assert positions.min() >= 0
+        assert positions.max() < 16
+        assert first.sum() == round(32 * share)
+        for part in (8, 16, 24):
+            assert abs(first[:part].sum() - part * share) <= 1
+    drawn = np.concatenate([index.within(jax.random.key(i), jnp.asarray(columns.ranges)) for i in range(200)])
+    np.testing.assert_allclose(np.bincount(drawn[drawn < 8]) / (200 * round(32 * share)), 1 / 8, atol=0.06)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 1.0])
+def test_a_share_leaves_none_of_the_two_out(share):
+    with pytest.raises(UsageError, match="leaves one of the two data sets out"):
+        with_share(table(two_tasks(), View(batch_size=8)), 8, share, 8)
+
+
+def test_shares_are_the_same_on_host_and_device():
+    view = View(batch_size=8)
+    columns = with_share(table(two_tasks(), view), 8, 0.25, 8)
+    key = jax.random.key(3)
+    drawn = draw_batches(columns, None, Mixture(), 0.0, view, Normalizer(), key, 0, 4, 4)
+    for update in range(4):
+        draw_key = jax.random.split(jax.random.fold_in(key, update))[0]
+        rows = columns.rows[np.asarray(index.within(draw_key, jnp.asarray(columns.ranges)))]
+        np.testing.assert_array_equal(drawn.observation[update], columns.observations[rows])

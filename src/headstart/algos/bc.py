@@ -45,6 +45,8 @@ class BC:
     """Name of the array of observations that a goal is, where they have names."""
     goal_entries: tuple[int, ...] = ()
     """Entries of that array; none: all."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
@@ -57,7 +59,7 @@ class BC:
     def view(self) -> View:
         goals = None if self.goals is None else Goals(*self.goals)
         part = GoalPart(self.goal_array, self.goal_entries)
-        return View(batch_size=self.batch_size, rewards=False, goals=goals, goal=part)
+        return View(batch_size=self.batch_size, rewards=False, goals=goals, goal=part, tasks=self.tasks)
 
     def init(self, key, spec):
         known_actions("bc", spec)

@@ -55,6 +55,8 @@ class IQL:
     """Steps summed in the reward before bootstrapping."""
     batch_size: int = 256
     """Rows of a batch."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
@@ -62,7 +64,7 @@ class IQL:
             raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
 
     def view(self) -> View:
-        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step)
+        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, tasks=self.tasks)
 
     def init(self, key, spec):
         continuous_actions("iql", spec)

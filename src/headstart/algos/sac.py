@@ -61,12 +61,14 @@ class SAC:
     """Rows of a batch."""
     initialiser: Literal["orthogonal", "glorot_uniform", "torch"] = "orthogonal"
     """Initialiser of all layers."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
 
     def view(self) -> View:
-        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step)
+        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, tasks=self.tasks)
 
     def init(self, key, spec):
         continuous_actions("sac", spec)

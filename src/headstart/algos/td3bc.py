@@ -64,6 +64,8 @@ class TD3BC:
     """Steps summed in the reward before bootstrapping."""
     batch_size: int = 256
     """Rows of a batch (ReBRAC: 1024 in locomotion)."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
@@ -71,7 +73,7 @@ class TD3BC:
     def view(self) -> View:
         return View(
             batch_size=self.batch_size, discount=self.discount, n_step=self.n_step,
-            next_action=self.critic_behaviour_weight > 0.0,
+            next_action=self.critic_behaviour_weight > 0.0, tasks=self.tasks,
         )  # fmt: skip
 
     def init(self, key, spec):

@@ -20,6 +20,11 @@ def uniform(key: jax.Array, count: jax.Array | int, size: int) -> jax.Array:
     return jax.random.randint(key, (size,), 0, count)
 
 
+def within(key: jax.Array, ranges: jax.Array) -> jax.Array:
+    """(B,) int32 positions, each uniform over its own range; ranges: (2, B), first and one after the last."""
+    return jax.random.randint(key, ranges.shape[1:], *ranges)
+
+
 CURRENT, FUTURE, RANDOM = range(3)
 
 

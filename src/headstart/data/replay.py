@@ -55,7 +55,8 @@ class Replay:
         self.terminations = np.zeros(rows, bool)
         self.mc_returns = np.zeros(rows, np.float32)
         self.successes = np.zeros(rows, bool)
-        # The goal that the environment had set, as policies see it; None where the spec has no context.
+        # The goal that the environment had set or the vector of the task, as policies see it; None where the spec has
+        # no context.
         self.contexts = None if spec.context is None else np.zeros((rows, *spec.context.shape), spec.context.dtype)
         self._end = np.zeros(rows, np.int64)
         self._transitions = np.zeros((lanes, capacity), np.int64)
@@ -152,6 +153,10 @@ class Replay:
         lane = rows // self.capacity
         return lane * self.capacity + (rows + steps) % self.capacity
 
+    def task_vector(self, rows: np.ndarray) -> np.ndarray:
+        """(B, c) what the rows' steps were taken for."""
+        return self.contexts[rows]
+
     def latest(self, lane: int) -> Any:
         """The newest observation of a lane."""
         row = self._row(lane, self._head[lane] - 1)
@@ -230,7 +235,8 @@ def draw_batches(
     integers are drawn for so many updates, so that one compiled program serves every count.
     """
     sizes = (0 if offline is None else len(offline.rows)), (0 if online is None else len(online))
-    drawn = _draws(key, start, np.arange(room), *(max(size, 1) for size in sizes), view)
+    ranges = None if offline is None else offline.ranges
+    drawn = _draws(key, start, np.arange(room), *(max(size, 1) for size in sizes), ranges, view)
     positions, *draws = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], drawn)
     if sizes[1] == 0:
         offline_mask = np.ones(positions[0].shape, bool)
@@ -261,15 +267,18 @@ def _merged(masks: list[np.ndarray], leaves: tuple[np.ndarray, ...]) -> np.ndarr
 
 
 @functools.partial(jax.jit, static_argnames="view")
-def _draws(key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, view: View) -> tuple[Any, Any, Any]:
-    """Positions in the offline rows, in the online rows, and in both together, each (len(ahead), B) int32; and draws of
-    goals among the offline and among the online rows, leaves (len(ahead), B)."""
+def _draws(
+    key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, ranges: Any, view: View
+) -> tuple[Any, Any, Any]:
+    """Positions in the offline rows (within their `ranges`, where they have such), in the online rows, and in both
+    together, each (len(ahead), B) int32; and draws of goals among the offline and among the online rows, leaves
+    (len(ahead), B)."""
 
     def one(step):
         draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
         online_key, pool_key = jax.random.split(jax.random.fold_in(draw_key, 1))
         positions = (
-            index.uniform(draw_key, offline, view.batch_size),
+            index.uniform(draw_key, offline, view.batch_size) if ranges is None else index.within(draw_key, ranges),
             index.uniform(online_key, online, view.batch_size),
             index.uniform(pool_key, offline + online, view.batch_size),
         )

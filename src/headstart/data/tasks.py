@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -114,6 +115,17 @@ class TaskTable:
         """Short text: `3 tasks (open, close, push), one-hot vectors of 4`."""
         names = ", ".join(self.names[:8]) + (f" and {len(self.names) - 8} more" if len(self.names) > 8 else "")
         return f"{len(self.names)} tasks ({names}), {self.source} vectors of {self.context.size}"
+
+
+def union(tables: Iterable[TaskTable]) -> TaskTable:
+    """All tasks of all tables; different one-hot ones are counted anew, with one place to spare.
+
+    Raises `UsageError` as `TaskTable.joined`.
+    """
+    first, *others = tables = list(tables)
+    if all(table.source == ONE_HOT for table in tables) and any(table != first for table in others):
+        return TaskTable.one_hot(dict.fromkeys(name for table in tables for name in table.names))
+    return functools.reduce(TaskTable.joined, others, first)
 
 
 def read_vectors(file: str | Path) -> TaskTable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from headstart.data.columns import STEP_COLUMNS, map_arrays
 from headstart.data.dataset import Dataset, Provenance
-from headstart.data.tasks import ONE_HOT, TaskTable
+from headstart.data.tasks import TaskTable, union
 from headstart.errors import DataError, UsageError
 from headstart.spec import ArraySpec, Spec
 
@@ -160,6 +159,27 @@ def subset(data: Dataset, episodes: int | None = None, fraction: float | None = 
     return data.select(chosen, f"{episodes} of {data.episodes} episodes chosen at random (seed {seed})")
 
 
+def sample_steps(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
+    """A share of all steps, drawn at random, each an episode of its own: what is left where few steps are labelled.
+
+    At least one step is. Raises `UsageError` for a fraction that is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise UsageError(f"fraction is {fraction:g}; expected more than 0 and at most 1")
+    count = max(1, round(fraction * data.steps))
+    rows = np.sort(np.random.default_rng(seed).choice(data.transitions, count, replace=False))
+    names = [name for name in ("actions", "rewards", "successes", "tasks") if getattr(data, name, None) is not None]
+    episodes = [
+        {name: getattr(data, name)[row : row + 1] for name in names}
+        | {
+            "observations": map_arrays(lambda column, row=row: column[row : row + 2], data.observations),
+            "terminated": bool(data.terminations[row]),
+        }
+        for row in rows
+    ]
+    return data.rebuild(episodes, f"{count} of {data.steps} steps drawn at random (seed {seed}), each an episode")
+
+
 def _column(data: Dataset, name: str) -> np.ndarray:
     column = getattr(data, name)
     if column is None:
@@ -188,11 +208,7 @@ def _alike_in_tasks(parts: Sequence[Dataset]) -> Sequence[Dataset]:
     """
     tables = [part.task_table for part in parts if part.task_table is not None]
     if len(tables) == len(parts) and any(table != tables[0] for table in tables):
-        if all(table.source == ONE_HOT for table in tables):
-            # Counted anew, with one place to spare.
-            table = TaskTable.one_hot(dict.fromkeys(name for table in tables for name in table.names))
-        else:
-            table = functools.reduce(TaskTable.joined, tables)
+        table = union(tables)
         parts = [dataclasses.replace(in_table(part, table, ""), provenance=part.provenance) for part in parts]
     if any(part.shared is not None for part in parts):
         none = [np.zeros(len(part), bool) if part.shared is None else part.shared for part in parts]

@@ -25,7 +25,9 @@ class Table:
 
     `rows`: (steps,) int32, the rows that have a successor. `next_actions`: (R, d) or (R,) what somebody else would do
     at each row's observation, such as a policy that is evaluated; None: what the data did. Fields that no view asked
-    for are None. Holds NumPy arrays on the host or JAX arrays on the device.
+    for are None. `task_vectors`: (K, c) what `tasks` are known by. `ranges`: (2, B) positions among
+    `rows` from which each row of a batch is drawn (`with_share`); None: from all. Holds NumPy arrays on the host or JAX
+    arrays on the device.
     """
 
     observations: Any
@@ -36,6 +38,9 @@ class Table:
     mc_returns: Any
     rows: Any
     next_actions: Any = None
+    tasks: Any = None
+    task_vectors: Any = None
+    ranges: Any = None
     # Recorded data names no goal that was commanded; a replay buffer may.
     contexts: ClassVar[None] = None
 
@@ -51,11 +56,15 @@ class Table:
         """The row `steps` further on in the same episode."""
         return rows + steps
 
+    def task_vector(self, rows: Any) -> Any:
+        """(B, c) vectors of the rows' tasks."""
+        return self.task_vectors[self.tasks[rows]]
+
 
 def table(data: Dataset, view: View) -> Table:
     """The columns of `data` that a view needs.
 
-    Raises `UsageError` where the data lacks actions or rewards that the view needs.
+    Raises `UsageError` where the data lacks actions, rewards or tasks that the view needs.
     """
     lacking = [name for name in ("actions", "rewards") if getattr(view, name) and getattr(data, name) is None]
     if lacking:
@@ -63,6 +72,14 @@ def table(data: Dataset, view: View) -> Table:
         raise UsageError(
             f"{data.provenance.source} holds no {' and no '.join(lacking)}, which this algorithm learns from; {hint}"
         )
+    if view.tasks and data.tasks is None:
+        raise UsageError(
+            f"{data.provenance.source} names no tasks, which this algorithm acts on; name its task (task, or `headstart "
+            "data convert --task NAME`)"
+        )
+    tasks = data.tasks if view.tasks else None
+    if tasks is not None and (view.mc_return or view.n_step > 1 or view.chunk > 1):
+        _require_whole_episodes(data)
     rewards = data.rewards if view.rewards else None
     mc_returns = None
     if view.mc_return:
@@ -78,7 +95,37 @@ def table(data: Dataset, view: View) -> Table:
         episode_end=data.episode_end,
         mc_returns=mc_returns,
         rows=data.transitions,
+        tasks=tasks,
+        task_vectors=None if tasks is None else data.task_table.array,
     )
+
+
+def with_share(table: Table, first: int, share: float, batch_size: int) -> Table:
+    """The same rows, drawn so that a fixed share of every batch is among the first `first` of the transitions.
+
+    Those rows are spread evenly over the batch, so that the share also holds in any part of it, as in the offline part
+    of a batch that is mixed online. Raises `UsageError` where one of the two sides would have no row.
+    """
+    taken = np.floor(np.arange(batch_size + 1) * share + 0.5)
+    chosen = np.diff(taken) > 0
+    if not 0 < chosen.sum() < batch_size:
+        raise UsageError(
+            f"a share of {1.0 - share:g} of {batch_size} rows leaves one of the two data sets out (prior_share); choose "
+            "one between 0 and 1"
+        )
+    ranges = np.where(chosen, [[0], [first]], [[first], [len(table.rows)]]).astype(np.int32)
+    return dataclasses.replace(table, ranges=ranges)
+
+
+def _require_whole_episodes(data: Dataset) -> None:
+    """Raise `UsageError` where the task changes within an episode, whose rewards then do not add up."""
+    changes = np.flatnonzero(data.tasks != data.tasks[data.episode_start])
+    if len(changes):
+        episode = int(np.searchsorted(data.starts, changes[0], side="right")) - 1
+        raise UsageError(
+            f"{data.provenance.source}: the task changes within episode {episode} (from 0), so rewards cannot be "
+            "summed over its steps; use single steps and no returns (n_step 1, iql or cql), or an episode for each task"
+        )
 
 
 def gather(
@@ -119,6 +166,7 @@ def gather(
         mc_return=table.mc_returns[rows] if view.mc_return else None,
         valid=valid,
         chunk_observation=seen(acted) if view.chunk_observations else None,
+        context=table.task_vector(rows) if view.tasks else None,
     )
     if view.goals is None:
         return batch

@@ -14,6 +14,7 @@ from headstart.envs.lanes import Actor, Lanes, play
 from headstart.envs.open_loop import OpenLoop
 from headstart.envs.references import reference
 from headstart.envs.skills import Held, LowLevel
+from headstart.envs.video import Take
 from headstart.errors import UsageError
 
 
@@ -216,3 +217,14 @@ class Evaluation:
         if len(self.tasks) > 1:
             text += f", by task {' '.join(f'{100.0 * share:.0f}%' for share in self.tasks.values())}"
         return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)})"
+
+
+def takes(evaluation: Evaluation, tape: Mapping[tuple[int, int], np.ndarray]) -> list[Take]:
+    """The best, the median and the worst episode. tape: (index of the training seed, seed) -> actions."""
+    takes = []
+    for name, (index, episode) in evaluation.extremes.items():
+        who = f" of training seed {evaluation.seeds[index]}" if len(evaluation.seeds) > 1 else ""
+        solved = "" if episode.success is None else ", solved" if episode.success else ", not solved"
+        caption = f"{name}: seed {episode.seed}{who}, return {episode.return_:.4g}{solved}"
+        takes.append(Take(episode.seed, tape[index, episode.seed], episode.return_, caption))
+    return takes
