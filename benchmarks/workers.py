@@ -123,7 +123,8 @@ def headstart(name: str, seconds: float) -> dict[str, float]:
 
 
 def product_flops(jaxpr: Any) -> float:
-    """Floating point operations of all matrix products in a program, its loops counted by their length."""
+    """Floating point operations of all matrix products in a program, its loops counted by their length, of the ways
+    that it may take the dearest."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -131,6 +132,8 @@ def product_flops(jaxpr: Any) -> float:
             shape = equation.invars[0].aval.shape
             total += 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        if equation.primitive.name == "cond":
+            total += max(product_flops(branch.jaxpr) for branch in equation.params["branches"])
         for value in equation.params.values():
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):

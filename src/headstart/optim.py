@@ -84,6 +84,57 @@ def _chunks(rows: int, per_row: int) -> int:
     return max(n for n in range(1, best + 1) if rows % n == 0)
 
 
+def values_with_skipped_gradient(last: int, critic: Any, features: jax.Array, actions: jax.Array) -> jax.Array:
+    """Q (E, B, N) of N actions a state, whose gradient takes only those of the `last` of them that carry any.
+
+    critic: an `Ensemble`; features: (B, f); actions: (B, N, d).
+
+    Under a log-sum-exp an action whose value lies far below the others' has a weight of zero in float32, and so have in
+    time nearly all actions that nobody would take. Where at most an eighth of the B * `last` actions carries gradient,
+    these are run again, forward and backward, and the others are left out of the backward pass; else all are in it. The
+    gradient is the same but for rounding.
+    """
+    if not last or critic.front is not None or jax.default_backend() != "cpu":
+        return critic(features[:, None], actions)
+    return _skipping(last, critic, features, actions)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _skipping(last, critic, features, actions):
+    return critic(features[:, None], actions)
+
+
+def _skipping_forward(last, critic, features, actions):
+    first, rest = actions[:, :-last], actions[:, -last:]
+    (q_first, pull_first), (q_rest, pull_rest) = (
+        jax.vjp(lambda critic, part=part: critic(features[:, None], part), critic) for part in (first, rest)
+    )
+    return jnp.concatenate([q_first, q_rest], -1), (pull_first, pull_rest, critic, features, rest)
+
+
+def _skipping_backward(last, residuals, weights):
+    pull_first, pull_rest, critic, features, rest = residuals
+    (of_first,) = pull_first(weights[..., :-last])
+    of_rest = weights[..., -last:]
+    flat = of_rest.reshape(of_rest.shape[0], -1)
+    few = max(1, flat.shape[-1] // 8)
+
+    def of_all():
+        return pull_rest(of_rest)[0]
+
+    def of_few():
+        _, taken = jax.lax.top_k((flat != 0).astype(jnp.float32), few)
+        own = rest.reshape(-1, rest.shape[-1])[taken]
+        _, pull = jax.vjp(lambda critic: critic.each(features, own, taken // last), critic)
+        return pull(jnp.take_along_axis(flat, taken, -1))[0]
+
+    of_rest = jax.lax.cond((flat != 0).sum(-1).max() <= few, of_few, of_all)
+    return jax.tree.map(jnp.add, of_first, of_rest), None, None
+
+
+_skipping.defvjp(_skipping_forward, _skipping_backward)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def values_with_sampled_gradient(
     count: int, critic: Any, features: jax.Array, actions: jax.Array, uniform: jax.Array

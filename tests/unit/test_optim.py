@@ -121,3 +121,44 @@ def test_sampled_gradients_are_of_the_first_and_the_drawn_actions_only():
     for found, expected in gradients(weights.at[0, :, 2].set(0.7).at[1, :, 4].set(-0.3)):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert not any((leaf != 0).any() for leaf, _ in gradients(jnp.zeros((2, 6, 5))))
+
+
+@pytest.mark.parametrize("carrying", [0, 1, 3, 12], ids=["none", "one", "three, too many", "all"])
+def test_skipped_gradients_are_the_gradient_however_many_actions_carry_any(carrying):
+    """4 states with 3 actions that may be skipped: an eighth of the 12 is one, from which on all are in the pass."""
+    critic = nets.Ensemble.of(lambda key: nets.Critic(nets.MLP(5, (8,), 1, key)), 2, jax.random.key(0))
+    features = jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32)
+    actions = jnp.asarray(RNG.uniform(-1.0, 1.0, size=(4, 5, 2)), jnp.float32)
+    chosen = np.zeros((2, 12), bool)
+    for member in chosen:
+        member[RNG.permutation(12)[:carrying]] = True
+    weights = RNG.normal(size=(2, 4, 5))
+    weights[..., 2:] *= chosen.reshape(2, 4, 3)
+    weights = jnp.asarray(weights, jnp.float32)
+
+    def exact(critic):
+        return (weights * critic(features[:, None], actions)).sum()
+
+    def skipping(critic):
+        return (weights * optim.values_with_skipped_gradient(3, critic, features, actions)).sum()
+
+    (value, expected), (same, found) = (jax.jit(jax.value_and_grad(loss))(critic) for loss in (exact, skipping))
+    np.testing.assert_allclose(same, value, rtol=1e-6)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_actions_that_carry_no_gradient_are_not_in_the_backward_pass():
+    """A gradient that has met a NaN shows it, even times zero."""
+    critic = nets.Ensemble.of(lambda key: nets.Critic(nets.MLP(5, (8,), 1, key)), 2, jax.random.key(0))
+    features, actions = jnp.ones((4, 3)), jnp.full((4, 5, 2), 0.5)
+    carrying = jnp.zeros((4, 5), bool).at[:, :2].set(True).at[3, 4].set(True)
+    actions = jnp.where(carrying[..., None], actions, jnp.nan)
+
+    def gradient(values):
+        loss = jax.grad(lambda critic: jnp.where(carrying, values(critic), 0.0).sum())
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(loss(critic))])
+
+    assert np.isnan(gradient(lambda critic: critic(features[:, None], actions))).any()
+    found = gradient(lambda critic: optim.values_with_skipped_gradient(3, critic, features, actions))
+    assert np.isfinite(found).all()

@@ -90,6 +90,8 @@ class CQL:
     """Rows of a batch."""
     initialiser: Literal["orthogonal", "glorot_uniform", "torch"] = "orthogonal"
     """Initialiser of all layers."""
+    tasks: bool = False
+    """Act on tasks: the vector of each row's task joins the observation."""
 
     def __post_init__(self):
         sound_fields(self)
@@ -106,6 +108,7 @@ class CQL:
             batch_size=self.batch_size,
             discount=self.discount,
             n_step=self.n_step,
+            tasks=self.tasks,
             mc_return=self.calibrated or self.reference_steps > 0,
         )
 
@@ -134,7 +137,7 @@ class CQL:
         )
         if self.reference_steps:
             td_target = jnp.where(state.step < self.reference_steps, batch.mc_return, td_target)
-        actions, log_density, bounded = self._penalty_actions(here, there, penalty_key)
+        actions, log_density, own = self._penalty_actions(here, there, penalty_key)
         multiplier = self._multiplier(state)
 
         def critic_loss(critic, features, data_action, td_target, actions, log_density, mc_return, uniform):
@@ -143,13 +146,14 @@ class CQL:
             if self.gradient_samples:
                 q = optim.values_with_sampled_gradient(self.gradient_samples, critic, features, stacked, uniform)
             else:
-                q = critic(features[:, None], stacked)
+                # Uniform actions soon have values so low that they carry no gradient at all.
+                q = optim.values_with_skipped_gradient(actions.shape[1] - own, critic, features, stacked)
             q_data, q_sampled = q[..., 0], q[..., 1:]
             metrics = {"q_data": q_data.mean()}
             if self.calibrated:
-                q_bounded = losses.conservative.calibrated(q_sampled[..., bounded:], mc_return)
-                metrics["bound_rate"] = (q_bounded > q_sampled[..., bounded:]).mean()
-                q_sampled = jnp.concatenate([q_sampled[..., :bounded], q_bounded], axis=-1)
+                q_bounded = losses.conservative.calibrated(q_sampled[..., :own], mc_return)
+                metrics["bound_rate"] = (q_bounded > q_sampled[..., :own]).mean()
+                q_sampled = jnp.concatenate([q_bounded, q_sampled[..., own:]], axis=-1)
             gap = self._inner_maximum(q_sampled, q_data, log_density) - q_data
             td_loss = bellman_error(q_data, td_target)
             penalty = multiplier * self.weight * (gap - (self.target_gap if self.lagrange else 0.0))
@@ -193,7 +197,7 @@ class CQL:
         return q.max(-1)
 
     def _penalty_actions(self, here, there, key):
-        """Actions (B, N, d), their log densities (B, N), and the position from which on the policy drew them."""
+        """Actions (B, N, d), their log densities (B, N), and how many of the first are the policy's own."""
         rows, dimensions = here[0].shape
         shape = (rows, self.actions)
         uniform_key, here_key, there_key = jax.random.split(key, 3)
@@ -206,11 +210,11 @@ class CQL:
 
         if self.regulariser != "entropy":
             if self.prior == "uniform":
-                return uniform, uniform_density, self.actions
-            return *from_policy(here, here_key), 0
-        drawn = [(uniform, uniform_density), from_policy(here, here_key), from_policy(there, there_key)]
+                return uniform, uniform_density, 0
+            return *from_policy(here, here_key), self.actions
+        drawn = [from_policy(here, here_key), from_policy(there, there_key), (uniform, uniform_density)]
         actions, densities = (jnp.concatenate(parts, axis=1) for parts in zip(*drawn, strict=True))
-        return actions, densities, self.actions
+        return actions, densities, 2 * self.actions
 
     def _inner_maximum(self, q_sampled, q_data, log_density):
         """max over mu of E_mu[Q] + R(mu): (E, B)."""
