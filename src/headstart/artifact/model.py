@@ -191,11 +191,7 @@ class Artifact:
         context = self._context(context, axes)
         if not axes:
             observation, context = jax.tree.map(lambda x: x[None], (observation, context))
-        actions = np.asarray(
-            acting.act_one(
-                self._policies, self.require_member(member), self._normalizer, observation, key=key, context=context
-            )
-        )
+        actions = self._actions(observation, key, context, self.require_member(member))
         if actions.ndim == 1 + len(self.spec.action.shape):
             actions = actions[:, None]
         return actions if axes else actions[0]
@@ -242,9 +238,24 @@ class Artifact:
             raise UsageError(f"keys have shape {keys.shape}, expected ({self.members},): one for each member")
         return np.asarray(acting.act(self._policies, self._normalizer, observations, keys=keys, context=context))
 
+    def _actions(self, observation: Any, key: Any, context: Any, member: int) -> np.ndarray:
+        """Of one member, for observations and contexts with a leading axis."""
+        if key is None and self._on_host is not None and len(jax.tree.leaves(observation)[0]) <= acting.FEW:
+            return acting.act_on_host(self._on_host[member], self.normalizer, observation, context=context)
+        policies, normalizer = self._policies, self._normalizer
+        return np.asarray(acting.act_one(policies, member, normalizer, observation, key=key, context=context))
+
     @functools.cached_property
     def _policies(self) -> Any:
         return acting.policies(self.algorithm, self.state)
+
+    @functools.cached_property
+    def _nets(self) -> State:
+        return jax.device_put(dataclasses.replace(self.state, targets={}, opt_state={}))
+
+    @functools.cached_property
+    def _on_host(self) -> list[acting.HostPolicy] | None:
+        return acting.on_host(self._policies)
 
     @functools.cached_property
     def _nets(self) -> State:

@@ -13,7 +13,11 @@ import numpy as np
 from headstart.algorithm import View
 from headstart.data.normalize import Normalizer
 from headstart.errors import UsageError
+from headstart.nets.host import HostPolicy, on_host
 from headstart.spec import ArraySpec, Spec
+
+FEW = 16
+"""Observations of a member up to which a perceptron acts in NumPy."""
 
 
 def context(view: View, normalizer: Normalizer, goals: Any) -> Any:
@@ -45,6 +49,58 @@ def act_one(
     """Actions of one member, without the axis S, for observations (n, *shape); otherwise like `act`."""
     policy = jax.tree.map(lambda leaf: leaf[member], policies)
     return _act(policy, normalizer, observations, key, context)
+
+
+def act_on_host(
+    policy: HostPolicy, normalizer: Normalizer, observations: Any, noise: Any = None, context: Any = None
+) -> np.ndarray:
+    """Actions of one member in NumPy, as `act_one` gives them up to rounding.
+
+    normalizer: of NumPy arrays. noise: (n, d) as `noise_along` draws it, or None for the most likely actions.
+    """
+    return normalizer.raw_action(policy(normalizer.observation(observations), noise, context))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def noise_along(keys: jax.Array, steps: Any, shape: tuple[int, ...]) -> jax.Array:
+    """(n, S, *shape) the normal noise by which policies of one perceptron sample with the keys (S,) at n steps."""
+    return jax.vmap(lambda step: jax.vmap(lambda key: jax.random.normal(key, shape))(keys_at(keys, step)))(steps)
+
+
+@jax.jit
+def keys_at(keys: jax.Array, step: Any) -> jax.Array:
+    """(S,) the keys with which S members sample at a step."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, step))(keys)
+
+
+class Sampler:
+    """Sampled actions of S members, `rows` observations of each at a time.
+
+    What a member draws at a step is decided by the step and its key, keys (S,). Where perceptrons act for few
+    observations they do so in NumPy, and the noise of many steps is drawn at once.
+    """
+
+    def __init__(self, normalizer: Normalizer, keys: jax.Array, rows: int):
+        self._normalizer, self._keys, self._rows = normalizer, keys, rows
+
+    def follow(self, policies: Any, steps: np.ndarray) -> None:
+        """Act by these policies from now on, at the steps (n,); as many at every call, taken or not."""
+        self._policies = policies
+        self._host = on_host(policies) if self._rows <= FEW else None
+        if self._host is not None:
+            noise = np.asarray(noise_along(self._keys, steps, (self._rows, self._host[0].size)))
+            self._noise = dict(zip(steps.tolist(), noise, strict=True))
+
+    def __call__(self, step: int, observations: Any, context: Any = None) -> np.ndarray:
+        """Actions (S, rows, *action shape) for observations (S, rows, *shape) and contexts, as `act` gives them."""
+        if self._host is None:
+            keys = keys_at(self._keys, step)
+            return np.asarray(act(self._policies, self._normalizer, observations, keys=keys, context=context))
+        actions = []
+        for i, (policy, noise) in enumerate(zip(self._host, self._noise[step], strict=True)):
+            mine, told = jax.tree.map(lambda leaf, i=i: leaf[i], (observations, context))
+            actions.append(act_on_host(policy, self._normalizer, mine, noise, told))
+        return np.stack(actions)
 
 
 def _act(policy: Any, normalizer: Normalizer, observations: Any, key: Any, context: Any) -> Any:

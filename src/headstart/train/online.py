@@ -55,7 +55,9 @@ def train(
     view = algorithm.view()
     mixture = Mixture(options.mixture, options.offline_share, options.final_offline_share)
     frozen = frozenset(frozen)
-    act = OpenLoop(_actor(normalizer, keys))
+    # Updates fold small numbers into the keys, so acting draws from a stream of its own.
+    sample = acting.Sampler(normalizer, jax.vmap(lambda key: jax.random.fold_in(key, 0xFFFFFFFF))(keys), options.lanes)
+    act = OpenLoop(_on_lanes(sample, len(seeds)))
     progress = Progress("online", options.steps)
     count = len(seeds) * options.lanes
     opened = Lanes(env, count) if low is None else SkillLanes(env, count, low, view.discount)
@@ -89,9 +91,10 @@ def train(
         while step < options.steps:
             before = step
             policies = acting.policies(algorithm, learner.state)
+            sample.follow(policies, step + options.lanes * np.arange(options.collect))
             for _ in range(min(options.collect, -(-(options.steps - step) // options.lanes))):
                 contexts = None if not view.towards_goals else acting.context(view, normalizer, lanes.goals)
-                actions = act(lanes, policies, step, contexts)
+                actions = act(lanes, step, contexts)
                 for lane, *outcome in lanes.step(actions):
                     context = None if contexts is None else contexts[lane]
                     players[lane // options.lanes].record(lane, actions[lane], *outcome, context)
@@ -150,18 +153,14 @@ def _updates_at_once(options: OnlineOptions) -> int:
     return math.ceil(a_round / math.ceil(a_round / 64))
 
 
-def _actor(normalizer: Normalizer, keys: jax.Array) -> Callable:
-    """`act(lanes, policies, step, contexts)` -> sampled actions in the environment's units, (S * lanes, *shape), or
-    chunks of them, (S * lanes, h, *shape); contexts: (S * lanes, c) or None."""
-    # Updates fold small numbers into the keys, so acting draws from a stream of its own.
-    acting_keys = jax.vmap(lambda key: jax.random.fold_in(key, 0xFFFFFFFF))(keys)
-    keys_at = jax.jit(lambda step: jax.vmap(lambda key: jax.random.fold_in(key, step))(acting_keys))
-    seeds = len(keys)
+def _on_lanes(sample: acting.Sampler, seeds: int) -> Callable:
+    """`act(lanes, step, contexts)` -> sampled actions in the environment's units, (S * lanes, *shape), or chunks of
+    them, (S * lanes, h, *shape); contexts: (S * lanes, c) or None."""
 
-    def act(lanes: Lanes, policies: Any, step: int, contexts: Any) -> np.ndarray:
+    def act(lanes: Lanes, step: int, contexts: Any) -> np.ndarray:
         sights = lanes.observations, contexts
         grouped, contexts = jax.tree.map(lambda leaf: leaf.reshape(seeds, -1, *leaf.shape[1:]), sights)
-        actions = np.asarray(acting.act(policies, normalizer, grouped, keys=keys_at(step), context=contexts))
+        actions = sample(step, grouped, contexts)
         return actions.reshape(-1, *actions.shape[2:])
 
     return act
