@@ -39,9 +39,12 @@ class Phase:
     name: "offline" (pretraining), "online", or "adapt" (finetuning on data alone). normalizer: as it will be kept.
     seeds: (S,) training seeds. settings: options of the verb that are kept in the artifact, `env` (where to evaluate,
     or None), `eval_episodes` and `eval_sample` among them. options: of the loop. source: what it goes on from.
-    skills: the low level whose skills are the actions, or None.
+    skills: the low level whose skills are the actions, or None. tasks: those that the algorithm acts on, or None; with
+    them `settings` may hold a `task`, the one to act on. features: what its nets see in place of observations, leaves
+    with an axis of members or of one for all; or None.
 
-    Raises `UsageError` for evaluations of fewer than no episodes, and for batches of nothing but data that is absent.
+    Raises `UsageError` for evaluations of fewer than no episodes, for batches of nothing but data that is absent, and
+    for shifted images (`crop`) where there are none.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Phase:
             raise UsageError(f"expected at least 0 episodes (eval_episodes), found {self.settings['eval_episodes']}")
         if self.data is None and getattr(self.options, "offline_share", 0.0) == 1.0:
             raise UsageError("batches are to be of offline data alone (offline_share), but none was given (data)")
+        if self.options.crop and not self.spec.images:
+            raise UsageError(f"there are no images to shift (crop {self.options.crop}): {self.spec.describe()}")
 
     @property
     def lineage(self) -> tuple[dict[str, Any], ...]:

@@ -13,7 +13,8 @@ from headstart.errors import UsageError
 
 
 class Size(int):
-    """A number of features that knows which of them are images. Sums know it too; to all else it is an integer.
+    """A number of features that knows which of them are images. Sums and multiples (the same features several times)
+    know it too; to all else it is an integer.
 
     images: (position of its first feature, (height, width, channels)) of each.
     """
@@ -31,6 +32,9 @@ class Size(int):
 
     def __radd__(self, other: int) -> Size:
         return Size(other) + self
+
+    def __rmul__(self, times: int) -> Size:
+        return sum([self] * times, Size(0))
 
 
 @dataclasses.dataclass(frozen=True)

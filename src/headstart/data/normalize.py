@@ -31,8 +31,8 @@ class Normalizer:
     def of(cls, spec: Spec, data: Dataset | None = None) -> Normalizer:
         """Action bounds from the spec; observation statistics from `data` where given.
 
-        Bytes (pixels) are never standardised. Standard deviations below 1e-3 count as 1, so that features that
-        never move in the data do not explode when they do.
+        Bytes (pixels) are never standardised: their mean counts as 0, their deviation as 1. Standard deviations below
+        1e-3 count as 1, so that features that never move in the data do not explode when they do.
         """
         center = scale = None
         if spec.action is not None and not spec.action.discrete:
@@ -98,10 +98,14 @@ def _slices(column: np.ndarray):
 
 
 def _mean(column: np.ndarray) -> np.ndarray:
+    if column.dtype == np.uint8:
+        return np.zeros(column.shape[1:], np.float32)
     return (sum(part.sum(0) for part in _slices(column)) / len(column)).astype(np.float32)
 
 
 def _std(column: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    if column.dtype == np.uint8:
+        return np.ones(column.shape[1:], np.float32)
     variance = sum(np.square(part - mean).sum(0) for part in _slices(column)) / len(column)
     std = np.sqrt(variance).astype(np.float32)
     return np.where(std < 1e-3, 1.0, std).astype(np.float32)

@@ -25,8 +25,8 @@ class MLP(eqx.Module):
 
     Maps (..., inputs), whole or in parts as `Linear` takes them, to (..., outputs); with outputs 0 there is no output
     layer, and the last hidden one comes out. output_gain scales the initial output weights (for "orthogonal" it is the
-    gain itself, for "edac" their bound), output_bias is the initial value of every output. norm_last: LayerNorm after the activation instead of before it. Dropout acts only when called with a
-    key.
+    gain itself, for "edac" their bound), output_bias is the initial value of every output. norm_last: LayerNorm after
+    the activation instead of before it. Dropout acts only when called with a key.
 
     inputs: where it is a `spec.Size` with images among them, these stand in the first part and are encoded.
     """

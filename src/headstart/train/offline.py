@@ -46,7 +46,7 @@ def train(
     view = algorithm.view()
     learner = updates.learner(states, algorithm, one_batch(table, view, normalizer))
     place = _on_device if _fits(table, options.data_on) else _on_host
-    advance = place(algorithm, table, normalizer, frozenset(frozen), options.precision)
+    advance = place(algorithm, table, normalizer, frozenset(frozen), options)
 
     step = 0
     if (restored := run.restore(learner)) is not None:
@@ -104,18 +104,20 @@ def _free_bytes() -> float:
 
 
 def _on_device(
-    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str], precision: str
+    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str], options: OfflineOptions
 ) -> Callable:
     table, normalizer = jax.tree.map(jnp.asarray, (table, normalizer))
 
     def advance(learner, keys, step, count):
-        return updates.from_table(algorithm, frozen, learner, keys, step, count, table, normalizer, precision)
+        return updates.from_table(
+            algorithm, frozen, learner, keys, step, count, table, normalizer, options.precision, options.crop
+        )
 
     return advance
 
 
 def _on_host(
-    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str], precision: str
+    algorithm: Algorithm, table: Table, normalizer: Normalizer, frozen: frozenset[str], options: OfflineOptions
 ) -> Callable:
     """The same by batches that are drawn on the host, at most `HOST_BATCHES` at once."""
     view = algorithm.view()
@@ -128,7 +130,9 @@ def _on_host(
                 for key in keys
             ]
             batches = updates.stacked(drawn, HOST_BATCHES)
-            learner = updates.from_batches(algorithm, frozen, learner, keys, first, some, batches, precision)
+            learner = updates.from_batches(
+                algorithm, frozen, learner, keys, first, some, batches, options.precision, options.crop
+            )
         return learner
 
     return advance

@@ -112,7 +112,7 @@ def train(
                 ]
                 batches = updates.stacked(drawn, many)
                 learner = updates.from_batches(
-                    algorithm, frozen, learner, keys, first, some, batches, options.precision
+                    algorithm, frozen, learner, keys, first, some, batches, options.precision, options.crop
                 )
             done = wanted
             progress.update(step)

@@ -24,11 +24,14 @@ class OfflineOptions:
     """Where batches are drawn; auto: on the device where the data fits."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products in updates. bfloat16: of rounded inputs, summed in float32; parameters stay float32."""
+    crop: int = 0
+    """Pixels by which images in batches are shifted at random, up to so many each way, all of a row alike (OGBench: 3,
+    in half of the batches; DrQ: 4); 0: not."""
 
     def __post_init__(self):
         config.settle(self)
         config.at_least(self, 1, "steps")
-        config.at_least(self, 0, "log_every", "eval_every", "checkpoint_every")
+        config.at_least(self, 0, "log_every", "eval_every", "checkpoint_every", "crop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,9 @@ class OnlineOptions:
     """Rows that the replay buffer of a seed holds."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products in updates. bfloat16: of rounded inputs, summed in float32; parameters stay float32."""
+    crop: int = 0
+    """Pixels by which images in batches are shifted at random, up to so many each way, all of a row alike (OGBench: 3,
+    in half of the batches; DrQ: 4); 0: not."""
     log_every: int = 1_000
     """Steps between lines of metrics.jsonl."""
     eval_every: int = 5_000
@@ -65,6 +71,6 @@ class OnlineOptions:
     def __post_init__(self):
         config.settle(self)
         config.at_least(self, 1, "steps", "lanes", "collect", "buffer_rows")
-        config.at_least(self, 0, "updates_per_step", "warmup", "log_every", "eval_every", "checkpoint_every")
+        config.at_least(self, 0, "updates_per_step", "warmup", "log_every", "eval_every", "checkpoint_every", "crop")
         config.at_least(self, 0, "offline_share", "final_offline_share")
         config.at_most(self, 1, "offline_share", "final_offline_share")

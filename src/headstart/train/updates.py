@@ -15,10 +15,13 @@ import optax
 from headstart import nets
 from headstart.algorithm import Algorithm
 from headstart.batch import Batch
-from headstart.data import index
+from headstart.data import augment, index
 from headstart.data.normalize import Normalizer
 from headstart.data.views import Table, gather
 from headstart.spec import Spec
+
+SHIFTS = 0xC409
+"""What an update's key is folded with to draw the shifts of images: no number that algorithms use."""
 
 SQUARES_DECAY = 0.999
 """Of Adam's mean of squared gradients, as Optax has it by default."""
@@ -124,8 +127,16 @@ def freeze(update: Callable, components: Collection[str]) -> Callable:
     return frozen
 
 
-def _update(algorithm: Algorithm, frozen: Collection[str], precision: nets.Precision) -> Callable:
-    return nets.multiply_in(precision)(freeze(algorithm.update, frozen))
+def _update(algorithm: Algorithm, frozen: Collection[str], precision: nets.Precision, crop: int) -> Callable:
+    update = nets.multiply_in(precision)(freeze(algorithm.update, frozen))
+    if not crop:
+        return update
+
+    def augmented(state, batch, key):
+        # The algorithm draws from the key itself; shifts come from one beside it.
+        return update(state, augment.shifted(batch, crop, jax.random.fold_in(key, SHIFTS)), key)
+
+    return augmented
 
 
 def side_by_side(function: Callable, mapped: Any) -> Any:
@@ -154,7 +165,7 @@ def _run(update: Callable, batch_of: Callable, learner: Learner, keys: jax.Array
     return side_by_side(one_seed, (learner, keys, extra))
 
 
-@partial(jax.jit, static_argnames=("algorithm", "frozen", "precision"), donate_argnames="learner")
+@partial(jax.jit, static_argnames=("algorithm", "frozen", "precision", "crop"), donate_argnames="learner")
 def from_table(
     algorithm: Algorithm,
     frozen: frozenset[str],
@@ -165,12 +176,13 @@ def from_table(
     table: Table,
     normalizer: Normalizer,
     precision: nets.Precision = "float32",
+    crop: int = 0,
 ) -> Learner:
     """`count` updates after the first `start`, on batches that are drawn on the device from `table`.
 
     keys: (S,) one for each seed; update number u draws and learns with `fold_in(key, u)`, so a run is a function of
     its keys, however it is cut into calls. frozen: components that stay as they are. precision: of matrix products
-    (`nets.multiply_in`). The learner is donated.
+    (`nets.multiply_in`). crop: pixels by which images are shifted (`augment.shifted`). The learner is donated.
     """
     view = algorithm.view()
 
@@ -180,10 +192,10 @@ def from_table(
         draws = index.placed(index.hindsight(key, view, count), lambda positions: table.rows[positions])
         return gather(table, rows, view, normalizer, draws)
 
-    return _run(_update(algorithm, frozen, precision), batch_of, learner, keys, start, count, None)
+    return _run(_update(algorithm, frozen, precision, crop), batch_of, learner, keys, start, count, None)
 
 
-@partial(jax.jit, static_argnames=("algorithm", "frozen", "precision"), donate_argnames="learner")
+@partial(jax.jit, static_argnames=("algorithm", "frozen", "precision", "crop"), donate_argnames="learner")
 def from_batches(
     algorithm: Algorithm,
     frozen: frozenset[str],
@@ -193,6 +205,7 @@ def from_batches(
     count: Any,
     batches: Batch,
     precision: nets.Precision = "float32",
+    crop: int = 0,
 ) -> Learner:
     """Like `from_table` on batches that are there already, leaves (S, K, B, ...) with K >= count.
 
@@ -202,7 +215,7 @@ def from_batches(
     def batch_of(batches, i, _):
         return jax.tree.map(lambda leaf: leaf[i], batches)
 
-    return _run(_update(algorithm, frozen, precision), batch_of, learner, keys, start, count, batches)
+    return _run(_update(algorithm, frozen, precision, crop), batch_of, learner, keys, start, count, batches)
 
 
 def stacked(drawn: list[Batch], room: int) -> Batch:
