@@ -42,6 +42,8 @@ def small(name: str, **changes: Any) -> Any:
         settings["skill_size"] = SKILL
     if hasattr(found, "best_of"):
         settings |= {"flow_steps": 3, "chunk": min(found.chunk, 2), "best_of": min(found.best_of, 3)}
+    if hasattr(found, "posterior_widths"):
+        settings["chunk"] = 3
     return dataclasses.replace(found, **(settings | changes))
 
 
@@ -71,6 +73,10 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> B
             "intention_discount": (0.9 * intended).astype(np.float32),
         }
 
+    observation = normal(rows, FEATURES)
+    along = apart.normal(size=(rows, chunk, FEATURES)).astype(np.float32)
+    along[:, 0] = observation
+
     def action():
         if spec.action is None:
             return np.full((rows, DIMENSIONS), np.nan, np.float32)
@@ -80,7 +86,7 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> B
         return rng.uniform(-0.95, 0.95, shape).astype(np.float32)
 
     return Batch(
-        observation=normal(rows, FEATURES),
+        observation=observation,
         action=action(),
         reward=normal(rows),
         discount=(0.9 * (rng.random(rows) < 0.7)).astype(np.float32),
@@ -88,5 +94,6 @@ def make_batch(spec: Spec, seed: int = 0, rows: int = ROWS, chunk: int = 1) -> B
         next_action=action(),
         mc_return=normal(rows),
         valid=valid,
+        chunk_observation=None if chunk == 1 else along,
         **goals,
     )

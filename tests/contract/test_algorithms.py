@@ -32,7 +32,7 @@ from headstart.train import updates
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NAMES = sorted(registry.ALGORITHMS)
-SAMPLING = {"cql", "calql", "fb", "fql", "hilp", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac"}
+SAMPLING = {"cql", "calql", "fb", "fql", "hilp", "opal", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac"}
 SAMPLING |= VARIANTS.keys() - PASSIVE_VARIANTS
 """Those whose updates draw random numbers."""
 STEPS = 4
@@ -109,7 +109,7 @@ def test_states_can_be_donated(run):
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
     known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics"}
-    known |= {"phi", "forward", "backward"}
+    known |= {"phi", "forward", "backward", "prior", "posterior"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
@@ -240,8 +240,8 @@ def test_the_reward_reaches_critics_only(run):
     changed, _ = run.step(state, other, jax.random.key(0))
     kind = registry.name_of(run.algorithm)
     # Action-free values bootstrap themselves; contrastive and quasimetric ones know no reward.
-    reached = {"gcivl": "value", "hiql": "value", "icvf": "value", "hilp": "phi", "crl": None, "fb": None, "qrl": None}
-    reached = reached.get(kind, "critic")
+    reached = dict.fromkeys(["gcivl", "hiql", "icvf"], "value") | dict.fromkeys(["crl", "fb", "opal", "qrl"])
+    reached = (reached | {"hilp": "phi"}).get(kind, "critic")
     for name in usual.nets:
         assert same(usual.nets[name], changed.nets[name]) == (name != reached), name
 
@@ -259,7 +259,7 @@ def test_metrics_are_finite_numbers(run):
 
 def test_the_loss_falls_on_one_batch(run):
     kind = registry.name_of(run.algorithm)
-    other = {"bc": "actor_loss", "fb": "measure_loss", "hilp": "phi_loss", "qrl": "dynamics_loss"}
+    other = {"bc": "actor_loss", "fb": "measure_loss", "hilp": "phi_loss", "opal": "elbo_loss", "qrl": "dynamics_loss"}
     other |= dict.fromkeys(["gcivl", "hiql", "icvf"], "value_loss")
     loss = (other | dict.fromkeys(["cql", "crl", "discrete_cql"], "critic_loss")).get(kind, "td_loss")
     state = run.states[0]
@@ -315,6 +315,8 @@ def test_contexts_and_named_observations_are_inputs(run):
     contexts = np.zeros((ROWS, *spec.context.shape), "f4")
     goals = np.zeros((ROWS, 2), "f4") if run.spec.context else contexts
     zeros = dict.fromkeys(looks, spec.zeros(ROWS)) | dict.fromkeys(("context", "actor_context", "intention"), goals)
+    if (chunk := algorithm.view().chunk) > 1:
+        zeros["chunk_observation"] = jax.tree.map(lambda x: np.repeat(x[:, None], chunk, 1), spec.zeros(ROWS))
     batch = dataclasses.replace(run.batch, **zeros)
 
     def whole(key):

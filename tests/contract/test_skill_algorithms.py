@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from problems import ROWS
+from problems import DIMENSIONS, ROWS, make_batch
 from test_algorithms import made, same
 
 from headstart.algos import registry
@@ -55,3 +55,55 @@ def test_nets_told_a_skill_are_those_of_the_learner_and_do_the_same(run):
     told = learner.policy(dataclasses.replace(state, nets=nets_))(run.batch.observation)
     skills = np.full((ROWS, *run.spec.context.shape), 0.5, np.float32)
     np.testing.assert_allclose(told, algorithm.policy(state)(run.batch.observation, None, skills), atol=1e-5)
+
+
+# -- low levels, whose skills are the actions of others ---------------------------------------------------------------
+
+LOW_LEVELS = [name for name, make in registry.ALGORITHMS.items() if hasattr(make(), "low_level")]
+
+
+@pytest.fixture(params=LOW_LEVELS)
+def low(request):
+    return made(request.param)
+
+
+def stretches(run, length=3):
+    """(along, action, reached) of as many steps as the algorithm's chunk, or three."""
+    chunk = run.algorithm.view().chunk
+    batch = run.batch if chunk > 1 else make_batch(run.spec, chunk=length)
+    return batch.chunk_observation, batch.action, batch.next_observation
+
+
+def test_skills_of_stretches_lie_between_the_bounds_of_actions_and_are_inputs_of_the_low_level(low):
+    algorithm, state = low.algorithm, low.states[-1]
+    skills = jax.jit(algorithm.skill_of)(state, *stretches(low))
+    assert skills.shape[:-1] == (ROWS,)
+    assert np.abs(skills).max() <= 1.0
+    assert np.abs(skills - skills[0]).max() > 1e-3
+    act = algorithm.low_level(state)
+    observation = low.batch.observation
+    actions = act(observation, None, skills)
+    assert actions.shape == (ROWS, DIMENSIONS)
+    assert np.abs(actions).max() <= 1.0
+    assert not same(actions, act(observation, None, -skills))
+    assert np.isfinite(act(observation, None, np.zeros_like(skills))).all()
+
+
+@pytest.mark.parametrize("name", ["fb", "hilp"])
+def test_low_levels_that_go_by_directions_do_what_the_skill_does(name):
+    run = made(name)
+    skills = np.asarray(run.algorithm.towards(run.states[-1], run.batch.observation, run.batch.next_observation))
+    act, low = run.algorithm.policy(run.states[-1]), run.algorithm.low_level(run.states[-1])
+    told = act(run.batch.observation, None, skills)
+    for scale in (0.1, 1.0):
+        short = scale * skills / np.linalg.norm(skills, axis=-1, keepdims=True)
+        np.testing.assert_allclose(low(run.batch.observation, None, short), told, atol=1e-4)
+
+
+def test_hiqls_low_level_does_what_hiql_does_towards_the_subgoal_of_its_high_level():
+    run = made("hiql")
+    state, observation = run.states[-1], run.batch.observation
+    goals = run.batch.context
+    subgoal = state.nets["high_actor"].mean(np.concatenate([observation, goals], -1))
+    found = run.algorithm.low_level(state)(observation, None, subgoal)
+    np.testing.assert_allclose(found, run.algorithm.policy(state)(observation, None, goals), atol=1e-5)

@@ -14,6 +14,7 @@ from test_goal_references import join
 from test_references import _fixed_numbers as _fixed_numbers
 from test_references import check_gradients, close, critics, members, mlp, normal_numbers, uniform_numbers, updated
 
+from headstart import losses
 from headstart.algos.iql import IQL
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -156,3 +157,53 @@ class TestSkills:
         flat = skills.reshape(-1, SKILL)
         apart = np.abs(flat[:, None] - flat[None]).max(-1) + np.eye(len(flat))
         assert apart.min() > 1e-4
+
+
+def test_opal():
+    opal = small("opal", beta=0.7)
+    state, batch, after, metrics = updated(opal)
+    assert 0 < batch.valid[:, 1:].sum() < batch.valid[:, 1:].size
+    along, action = batch.chunk_observation, batch.action
+    noise = normal_numbers((ROWS, SKILL))
+
+    def normal(net, x):
+        mean, raw = np.split(mlp(net.trunk, x), 2, -1)
+        return mean, np.exp(np.clip(net.log_std_scale * raw + net.log_std_offset, -20.0, 2.0))
+
+    def terms(actor, prior, posterior):
+        """(B,) log-likelihood of a stretch's actions and divergence of its skill."""
+        stretch = np.concatenate([join(along[:, t], action[:, t]) for t in range(opal.chunk)], -1)
+        (mean, std), (expected, spread) = normal(posterior, stretch), normal(prior, along[:, 0])
+        z = np.tanh(mean + std * noise)
+        likelihood = 0.0
+        for t in range(opal.chunk):
+            doing = np.tanh(mlp(actor.trunk, join(along[:, t], z)))
+            density = stats.norm.logpdf(action[:, t], doing, np.exp(np.clip(actor.log_std, -5.0, 2.0))).sum(-1)
+            likelihood = likelihood + batch.valid[:, t] * density
+        ratio = (std**2 + (mean - expected) ** 2) / spread**2
+        return likelihood, (np.log(spread / std) + ratio / 2 - 0.5).sum(-1)
+
+    nets = {name: state.nets[name] for name in ("actor", "prior", "posterior")}
+
+    def loss(**changed):
+        likelihood, divergence = terms(**nets | changed)
+        return (0.7 * divergence - likelihood).mean()
+
+    likelihood, divergence = terms(**nets)
+    assert divergence.min() > 0.0
+    close(metrics["log_likelihood"], likelihood.mean())
+    close(metrics["divergence"], divergence.mean())
+    close(metrics["elbo_loss"], loss())
+    for name in nets:
+        check_gradients(lambda net, name=name: loss(**{name: net}), state, after, name)
+
+
+def test_the_divergence_of_normals_is_that_of_their_densities_and_of_their_tanh():
+    """By quadrature, in one dimension and in the coordinates that skills have."""
+    mean, std, expected, spread = 0.4, 0.5, -0.3, 0.9
+    z = np.linspace(-1.0, 1.0, 200_001)[1:-1]
+    u, slope = np.arctanh(z), 1.0 / (1.0 - z**2)
+    p, q = (stats.norm.pdf(u, *law) * slope for law in ((mean, std), (expected, spread)))
+    by_density = np.where(p > 1e-290, p * (np.log(np.maximum(p, 1e-300)) - np.log(q)), 0.0).sum() * (z[1] - z[0])
+    found = losses.skills.normal_divergence(*(np.array([x]) for x in (mean, np.log(std), expected, np.log(spread))))
+    np.testing.assert_allclose(found, by_density, rtol=1e-4)

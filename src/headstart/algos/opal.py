@@ -59,10 +59,10 @@ class OPAL:
             trunk = nets.MLP(inputs, widths, 2 * size, key, output_gain=0.1)
             return nets.TanhGaussianActor(trunk, log_std_offset=0.0)
 
-        trunk = nets.MLP(spec.input_size + size, self.actor_widths, spec.action.size, actor_key, output_gain=0.1)
+        trunk = nets.MLP(spec.observation_size + size, self.actor_widths, spec.action.size, actor_key, output_gain=0.1)
         components = {
             "actor": nets.GaussianActor(trunk, spec.action.size),
-            "prior": over_skills(spec.input_size, self.actor_widths, prior_key),
+            "prior": over_skills(spec.observation_size, self.actor_widths, prior_key),
             "posterior": over_skills(stretch, self.posterior_widths, posterior_key),
         }
         return fresh_state(components, self._optimizers(), targets=())
@@ -71,9 +71,8 @@ class OPAL:
         along = self._features(batch.chunk_observation)
 
         def elbo_loss(parts):
-            found = parts["posterior"].parameters(self._stretch(along, batch.action))
+            mean, log_std = found = parts["posterior"].parameters(self._stretch(along, batch.action))
             expected = parts["prior"].parameters(along[:, 0])
-            mean, log_std = found
             skill = jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))
             told = jnp.broadcast_to(skill[:, None], (*along.shape[:2], self.skill_size))
             log_prob = parts["actor"].log_prob(jnp.concatenate([along, told], axis=-1), batch.action)
@@ -82,14 +81,15 @@ class OPAL:
             loss = self.beta * divergence - log_likelihood
             return loss, {"elbo_loss": loss, "log_likelihood": log_likelihood, "divergence": divergence}
 
-        grads, metrics = jax.grad(elbo_loss, has_aux=True)(state.nets)
+        parts = {name: state.nets[name] for name in self._optimizers()}
+        grads, metrics = jax.grad(elbo_loss, has_aux=True)(parts)
         return advance(state, *step_all(self._optimizers(), grads, state), tau=0.0), metrics
 
     def policy(self, state):
         return nets.PriorPolicy(state.nets["prior"], state.nets["actor"])
 
     def low_level(self, state):
-        return nets.SkillPolicy(state.nets["actor"])
+        return nets.Policy(state.nets["actor"])
 
     def skill_of(self, state, along, action, reached):
         return state.nets["posterior"].mode(self._stretch(self._features(along), action))

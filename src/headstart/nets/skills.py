@@ -39,14 +39,14 @@ class Successor(eqx.Module):
 
 
 class SkillPolicy(eqx.Module):
-    """A low level: a policy whose context is a skill (B, k), told to its actor scaled to a length, or as it is."""
+    """A policy whose context is a skill (B, k) of any length but zero: only its direction counts, and the actor is told
+    the skill of the length on which it was trained."""
 
     actor: eqx.Module
-    length: float | None = eqx.field(static=True, default=None)
+    length: float = eqx.field(static=True)
 
     def __call__(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
-        skill = context if self.length is None else self.length * to_unit(context)
-        return Policy(self.actor)(observation, key, skill)
+        return Policy(self.actor)(observation, key, self.length * to_unit(context))
 
 
 class PriorPolicy(eqx.Module):
@@ -57,7 +57,7 @@ class PriorPolicy(eqx.Module):
 
     def __call__(self, observation, key: jax.Array | None = None, context: jax.Array | None = None) -> jax.Array:
         skill_key, key = (None, None) if key is None else jax.random.split(key)
-        skill = Policy(self.prior)(observation, skill_key, context)
+        skill = Policy(self.prior)(observation, skill_key)
         return Policy(self.actor)(observation, key, skill)
 
 
