@@ -17,19 +17,22 @@ class PlaceMaze(gymnasium.Wrapper):
     observation: (26,) one Gaussian bump a free cell, exp(-|xy - centre|**2 / (2 width**2)): as place cells in the
     hippocampus. Two raw coordinates are hard on small networks with ReLU: in pilots nothing was learned from them.
     Episodes start in a random cell at least `distance` cells of path away from the goal, off its centre by up to one
-    unit (a quarter of a cell) in each direction.
+    unit (a quarter of a cell) in each direction. They end at the goal unless terminate_at_goal is false.
     """
 
-    def __init__(self, distance: int = 5, width: float = 2.5, render_mode: str | None = None):
+    def __init__(
+        self, distance: int = 5, width: float = 2.5, terminate_at_goal: bool = True, render_mode: str | None = None
+    ):
         import ogbench  # noqa: F401 registers the mazes
 
         # The time limit is that of the decisions, set by whoever makes this environment.
         name = "pointmaze-medium-singletask-task1-v0"
-        super().__init__(gymnasium.make(name, max_episode_steps=-1, render_mode=render_mode))
+        options = {"terminate_at_goal": terminate_at_goal, "render_mode": render_mode}
+        super().__init__(gymnasium.make(name, max_episode_steps=-1, **options))
         maze = self.env.unwrapped
         self._width = width
-        goal = maze.ij_to_xy(maze.task_infos[maze._reward_task_id - 1]["goal_ij"])
-        _, distances = maze.get_oracle_subgoal((0.0, 0.0), goal)
+        self._goal = np.asarray(maze.ij_to_xy(maze.task_infos[maze._reward_task_id - 1]["goal_ij"]))
+        _, distances = maze.get_oracle_subgoal((0.0, 0.0), self._goal)
         self._centres = np.array([maze.ij_to_xy(cell) for cell in np.argwhere(maze.maze_map == 0)])
         self._starts = np.array([maze.ij_to_xy(cell) for cell in np.argwhere(distances >= distance)])
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (len(self._centres),), np.float32)
@@ -39,7 +42,7 @@ class PlaceMaze(gymnasium.Wrapper):
         rng = self.env.unwrapped.np_random
         start = self._starts[rng.integers(len(self._starts))] + rng.uniform(-1.0, 1.0, 2)
         self.env.unwrapped.set_xy(start)
-        return self._observe(), info
+        return self._observe(), info | {"goal": self._place(self._goal)}
 
     def step(self, action):
         _, reward, terminated, truncated, info = self.env.step(action)
@@ -58,7 +61,10 @@ class PlaceMaze(gymnasium.Wrapper):
         return np.linalg.solve(gram, np.einsum("nci,nc,nc->ni", left, weights, right)[..., None])[..., 0]
 
     def _observe(self) -> np.ndarray:
-        distance = np.square(self.env.unwrapped.get_xy() - self._centres).sum(-1)
+        return self._place(self.env.unwrapped.get_xy())
+
+    def _place(self, position: np.ndarray) -> np.ndarray:
+        distance = np.square(position - self._centres).sum(-1)
         return np.exp(-distance / (2.0 * self._width**2)).astype(np.float32)
 
 

@@ -131,3 +131,32 @@ def goal_curves(curves: Mapping[str, Sequence[Curve]], out: Path, title: str) ->
     figure.supxlabel("environment steps", fontsize=9)
     figure.suptitle(f"{title}\n(solid: pretrained; dashed: from scratch; shaded: 95% interval)", fontsize=10)
     return save(figure, out)
+
+
+def table_of_scores(scores: Mapping[str, Mapping[str, Sequence[float] | None]], out: Path, title: str) -> Path:
+    """Success in a grid, darker where higher; a cell without one is left white.
+
+    scores: row -> column -> (mean, low, high) or None. Writes PNG and, beside it, SVG.
+    """
+    rows, columns = list(scores), list(next(iter(scores.values())))
+    figure = blank(1.6 + 1.35 * len(columns), 1.2 + 0.5 * len(rows))
+    axis = figure.subplots()
+    means = [[(scores[row][column] or [math.nan])[0] for column in columns] for row in rows]
+    axis.imshow(means, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            cell = scores[row][column]
+            if cell is None:
+                axis.text(j, i, "makes no sense", ha="center", va="center", fontsize=7, color=GREY)
+                continue
+            mean, low, high = (100.0 * part for part in cell)
+            colour = "white" if mean > 60.0 else "black"
+            axis.text(j, i - 0.12, f"{mean:.0f}%", ha="center", va="center", fontsize=10, color=colour)
+            axis.text(j, i + 0.25, f"[{low:.0f}, {high:.0f}]", ha="center", va="center", fontsize=7, color=colour)
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    figure.suptitle(f"{title}\n(success, 95% intervals)", fontsize=10)
+    return save(figure, out)
