@@ -28,6 +28,7 @@ class Problem:
     name: of its folder. env: the maze, for `factory.make`. algorithms: by name, goal-conditioned or of skills, which
     are told the goals. published: success in percent, of OGBench's paper, where it has the method.
     task: the goal of finetuning, from 1 on. online: fields of `OnlineOptions` (`steps` 0: no finetuning).
+    skills: by name of an algorithm, the one that learns, from one seed, the skills that are its actions.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Problem:
     published: Mapping[str, int]
     task: int
     online: Mapping[str, Any]
+    skills: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def study(
@@ -57,16 +59,20 @@ def study(
         found, curves = reached.setdefault(problem.name, {}), online.setdefault(problem.name, {})
         for name, algorithm in problem.algorithms.items():
             say(f"{problem.name}, {name}: {seeds} seeds, {steps:,} gradient steps")
-            folder = out / problem.name / name
+            folder, skills = out / problem.name / name, None
+            if low := problem.skills.get(name):
+                skills = api.pretrain(
+                    low, problem.data, steps=steps, sinks=sinks, **resumable(folder / "skills", resume)
+                )  # fmt: skip
             model = api.pretrain(
-                algorithm, problem.data, steps=steps, env=problem.env, eval_episodes=eval_episodes,
+                algorithm, problem.data, steps=steps, env=problem.env, eval_episodes=eval_episodes, skills=skills,
                 log_every=max(1, steps // 20), **resumable(folder / "pretrain", resume), **common,
             )  # fmt: skip
             found[name] = {
                 "success": Curve.read(folder / "pretrain", "success").intervals()[-1].tolist(),
                 "goals": Evaluation.from_json(model.evaluation).tasks,
                 "published": problem.published.get(name),
-                "seconds": _seconds(folder / "pretrain"),
+                "seconds": read_log(folder / "pretrain", "timing")[-1]["seconds"],
             }
             say(f"  {text(found[name]['success'], 'success')}")
             if problem.online["steps"]:
@@ -96,7 +102,7 @@ def study(
 def _finetuned(
     problem: Problem, algorithm: Any, model: Any, out: Path, episodes: int, resume: bool, common: Mapping[str, Any]
 ) -> list[Curve]:
-    """Finetuning on the one goal, and the same from scratch, both with the data in half of every batch."""
+    """Finetuning on the one goal, and the same from scratch (skills too), with the data in half of every batch."""
     env = f"{problem.env}{'&' if '?' in problem.env else '?'}task={problem.task}&sparse=1"
     data, start = problem.data, model
     if algorithm.view().skill:
@@ -129,10 +135,6 @@ def task_data(problem: Problem) -> Dataset:
     return sparse_success(successes)
 
 
-def _seconds(run: Path) -> float:
-    return read_log(run, "timing")[-1]["seconds"]
-
-
 def _goals_table(found: Mapping[str, Mapping[str, Any]]) -> str:
     count = max(len(numbers["goals"]) for numbers in found.values())
     rows = [
@@ -141,11 +143,10 @@ def _goals_table(found: Mapping[str, Mapping[str, Any]]) -> str:
             text(numbers["success"], "success"),
             *(f"{share:.0%}" for share in numbers["goals"].values()),
             "-" if numbers["published"] is None else f"{numbers['published']}%",
-            f"{numbers['seconds']:.0f} s",
         ]
         for name, numbers in found.items()
     ]
-    return markdown(["method", "success", *(f"goal {i + 1}" for i in range(count)), "published", "time"], rows)
+    return markdown(["method", "success", *(f"goal {i + 1}" for i in range(count)), "published"], rows)
 
 
 def _online_table(problem: Problem, found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from headstart.errors import unknown
 
-METHODS = ("gcbc", "gcivl", "gciql", "hiql", "crl", "qrl", "hilp", "fb")
+METHODS = ("gcbc", "gcivl", "gciql", "hiql", "crl", "qrl", "hilp", "fb", "opal")
 
 NOISE = 0.5
 """Of the actions of the walks, in units of half their range, as in OGBench's own point-maze data."""
@@ -28,11 +28,12 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class PointmazeGoals:
-    """OGBench's point mazes with their five goals: GCBC, GCIVL, GCIQL, HIQL, CRL, QRL, HILP and FB pretrained on the
-    same walks between random cells, without rewards, scored by OGBench's protocol, and finetuned online on one goal.
+    """OGBench's point mazes with their five goals: GCBC, GCIVL, GCIQL, HIQL, CRL, QRL, HILP, FB and OPAL pretrained on
+    the same walks between random cells, without rewards, scored by OGBench's protocol, and finetuned on one goal.
 
     The walks (OGBench's "navigate" recipe) are collected at first use and kept in the folder. "stitch" is the same
-    walks in short pieces, so that no episode holds a whole way. Finetuning goes on from medium-navigate.
+    walks in short pieces, so that no episode holds a whole way. Finetuning goes on from medium-navigate. On OPAL's
+    skills GCIVL decides.
     """
 
     small: bool = False
@@ -69,12 +70,16 @@ class PointmazeGoals:
             navigate = self._data(maze, out / "data" / maze)
             for walks in self.walks:
                 name = f"{maze}-{walks}"
-                online = {"steps": self.online_steps * (name == "medium-navigate"), "lanes": 5, "collect": 20}
+                online = {
+                    "steps": self.online_steps * (name == "medium-navigate"), "lanes": 5, "collect": 20,
+                    "updates_per_step": 0.5 if self.small else 1.0,
+                }  # fmt: skip
                 data = navigate if walks == "navigate" else _pieces(navigate, self._decisions(STITCH))
                 algorithms = {method: self._algorithm(method, walks) for method in self.methods}
-                if self.small:
-                    online["updates_per_step"] = 0.5
-                problems.append(Problem(name, self._env(maze), data, algorithms, PUBLISHED[name], self.task, online))
+                skills = {"opal": self._skills()} if "opal" in self.methods else {}
+                problems.append(
+                    Problem(name, self._env(maze), data, algorithms, PUBLISHED[name], self.task, online, skills)
+                )
         study(
             problems, out, title="Point mazes", steps=self.offline_steps or (3000 if self.small else 1_000_000),
             seeds=self.seeds, eval_episodes=self.eval_episodes, resume=resume, sinks=sinks,
@@ -108,7 +113,8 @@ class PointmazeGoals:
     def _algorithm(self, name: str, walks: str) -> Any:
         from headstart.algos import registry
 
-        found = registry.algorithm(name)
+        over_skills = name == "opal"
+        found = registry.algorithm("gcivl" if over_skills else name)
         # OGBench's settings for point mazes.
         settings = {"gciql": {"alpha": 0.003}, "crl": {"alpha": 0.03}, "qrl": {"alpha": 0.0003}}.get(name, {})
         if walks == "stitch" and name != "gcbc":
@@ -121,8 +127,17 @@ class PointmazeGoals:
                 "backward_widths": (128, 128), "batch_size": 256, "latent_size": 64, "actor_lr": 1e-3,
                 "critic_lr": 1e-3, "tau": 0.02, "discount": 0.95, "skill_discount": 0.95, "subgoal_steps": 5,
             }  # fmt: skip
+        if over_skills:
+            settings["discount"] = settings.get("discount", found.discount) ** self._skills().chunk
         fields = {field.name for field in dataclasses.fields(found)}
-        return registry.algorithm(name, **{field: value for field, value in settings.items() if field in fields})
+        return dataclasses.replace(found, **{name: value for name, value in settings.items() if name in fields})
+
+    def _skills(self) -> Any:
+        from headstart.algos.registry import algorithm
+
+        if not self.small:
+            return algorithm("opal")
+        return algorithm("opal", chunk=5, actor_widths=(128, 128), posterior_widths=(128, 128))
 
 
 def _pieces(data: Any, length: int) -> Any:
