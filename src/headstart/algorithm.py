@@ -87,7 +87,7 @@ class View:
     by goals of their own; a share `same_goal` of the rows has the same one as its goal. subgoal_steps: fills `low_goal`
     and `high_target` by observations so many steps ahead. goal: what of an observation a goal is. skill: size of the
     skills that policies act on, 0 where they do not; goals are then for learning alone. tasks: fills `context`
-    by the vector of each row's task.
+    by the vector of each row's task. shared: fills `shared`.
 
     Raises `UsageError` for what goals and tasks do not go with.
     """
@@ -109,6 +109,7 @@ class View:
     goal: GoalPart = GoalPart()
     skill: int = 0
     tasks: bool = False
+    shared: bool = False
 
     def __post_init__(self):
         if self.tasks and (self.goals is not None or self.skill):

@@ -30,6 +30,7 @@ class Batch:
     actor_context:    (B, c) the goal on which the actor learns.
     intention:        (B, c) the goal under which steps are judged as good or not, with `intention_reward` and
                       `intention_discount` (B,), which are as `reward` and `discount` of a goal.
+    shared:           (B,) bool, the row was recorded for another task and relabelled for its own.
     low_goal:         like observation, a fixed number of steps on (fewer where the episode ends earlier).
     high_target:      like observation: `low_goal`, or the actor's goal where that comes earlier in the episode.
     """
@@ -45,6 +46,7 @@ class Batch:
     actor_context: Any = None
     low_goal: Any = None
     high_target: Any = None
+    shared: Any = None
     valid: Any = None
     chunk_observation: Any = None
     intention: Any = None

@@ -11,6 +11,7 @@ from headstart.algorithm import View
 from headstart.algos import soft
 from headstart.algos.require import continuous_actions, sound_fields
 from headstart.algos.shared import advance, bellman_error, step_all
+from headstart.algos.sharing import choose, choosing, sound_sharing
 from headstart.errors import UsageError
 from headstart.lazy import jax, jnp, losses, nets, optim
 
@@ -92,9 +93,15 @@ class CQL:
     """Initialiser of all layers."""
     tasks: bool = False
     """Act on tasks: the vector of each row's task joins the observation."""
+    shared_rows: Literal["all", "quantile", "weighted"] = "all"
+    """Rows that a task takes of those relabelled for it (CDS, Yu et al. 2021). quantile: where Q is at least a quantile
+    of its own data's; weighted: softly, by how much."""
+    share_quantile: float = 0.9
+    """That quantile."""
 
     def __post_init__(self):
         sound_fields(self)
+        sound_sharing(self)
         if self.calibrated and self.regulariser != "entropy" and self.prior == "uniform":
             raise UsageError(
                 f"calibration bounds Q at policy actions, and {self.regulariser} with a uniform prior has none; "
@@ -104,13 +111,14 @@ class CQL:
             raise UsageError("backup_entropy is not defined for the max-target backup; switch one of them off")
 
     def view(self) -> View:
-        return View(
+        view = View(
             batch_size=self.batch_size,
             discount=self.discount,
             n_step=self.n_step,
             tasks=self.tasks,
             mc_return=self.calibrated or self.reference_steps > 0,
         )
+        return choosing(self, view)
 
     def init(self, key, spec):
         continuous_actions("calql" if self.calibrated else "cql", spec)
@@ -126,6 +134,7 @@ class CQL:
         )
 
     def update(self, state, batch, key):
+        batch, chosen = choose(self, state, batch, key)
         actor_key, target_key, penalty_key, gradient_key = jax.random.split(key, 4)
         features = nets.flatten(batch.observation, batch.context)
         next_features = nets.flatten(batch.next_observation, batch.context)
@@ -179,7 +188,7 @@ class CQL:
         optimizers = soft.optimizers(self) | {"multiplier": optim.adam(self.multiplier_lr)}
         critic_nets, critic_opt_state = step_all(optimizers, grads, state)
         state = advance(state, new_nets | critic_nets, new_opt_state | critic_opt_state, self.tau)
-        return state, {"critic_loss": critic_loss_value} | metrics | actor_metrics
+        return state, {"critic_loss": critic_loss_value} | metrics | actor_metrics | chosen
 
     def policy(self, state):
         return nets.Policy(state.nets["actor"])

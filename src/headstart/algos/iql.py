@@ -9,6 +9,7 @@ from typing import Literal
 from headstart.algorithm import View
 from headstart.algos.require import continuous_actions, sound_fields
 from headstart.algos.shared import advance, bellman_error, fresh_state, step_all
+from headstart.algos.sharing import choose, choosing, sound_sharing
 from headstart.errors import UsageError
 from headstart.lazy import jax, losses, nets, optim
 
@@ -57,14 +58,21 @@ class IQL:
     """Rows of a batch."""
     tasks: bool = False
     """Act on tasks: the vector of each row's task joins the observation."""
+    shared_rows: Literal["all", "quantile", "weighted"] = "all"
+    """Rows that a task takes of those relabelled for it (CDS, Yu et al. 2021). quantile: where Q is at least a quantile
+    of its own data's; weighted: softly, by how much."""
+    share_quantile: float = 0.9
+    """That quantile."""
 
     def __post_init__(self):
         sound_fields(self)
+        sound_sharing(self)
         if self.dropout and self.policy_kind != "gaussian":
             raise UsageError(f"dropout acts in the gaussian policy only, not in {self.policy_kind}; set it to 0")
 
     def view(self) -> View:
-        return View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, tasks=self.tasks)
+        view = View(batch_size=self.batch_size, discount=self.discount, n_step=self.n_step, tasks=self.tasks)
+        return choosing(self, view)
 
     def init(self, key, spec):
         continuous_actions("iql", spec)
@@ -87,6 +95,7 @@ class IQL:
         return fresh_state(components, self._optimizers(), targets=("critic",))
 
     def update(self, state, batch, key):
+        batch, chosen = choose(self, state, batch, key)
         features = nets.flatten(batch.observation, batch.context)
         next_features = nets.flatten(batch.next_observation, batch.context)
         target_q = state.targets["critic"](features, batch.action).min(0)
@@ -120,7 +129,7 @@ class IQL:
         critic_grads, critic_metrics = jax.grad(critic_loss, has_aux=True)(state.nets["critic"])
         new_nets, new_opt_state = step_all(self._optimizers(), {"actor": actor_grads, "critic": critic_grads}, state)
         state = advance(state, value_nets | new_nets, value_opt_state | new_opt_state, self.tau)
-        return state, value_metrics | actor_metrics | critic_metrics
+        return state, value_metrics | actor_metrics | critic_metrics | chosen
 
     def policy(self, state):
         return nets.Policy(state.nets["actor"])

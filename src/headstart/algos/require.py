@@ -12,7 +12,7 @@ SIZES = (
     "actor_widths", "critic_widths", "critics", "actions", "target_subset", "actor_every", "batch_size", "n_step",
     "chunk", "flow_steps",
 )  # fmt: skip
-SHARES = ("discount", "dropout", "epsilon", "expectile", "tau")
+SHARES = ("discount", "dropout", "epsilon", "expectile", "share_quantile", "tau")
 
 
 def sound_fields(algorithm: Any) -> None:

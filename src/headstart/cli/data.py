@@ -67,7 +67,32 @@ def convert(
     print(f"{data.episodes:,} episodes, {data.steps:,} steps written to {folder}")
 
 
-VERBS = {"inspect": inspect, "convert": convert, "collect": collect, "label": label.main}
+def share(
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")],
+    rewards: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None,
+    unlabelled: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write data of several tasks with all of it relabelled for each of them, K times as much for K tasks.
+
+    Args:
+        source: Where the data is, as for `headstart data inspect`; its rows name their tasks.
+        target: minari:ID, minari:FOLDER or arrays:FOLDER.
+        rewards: For tasks whose rewards are known: an array of that name with the reward of every step of the data, and
+            one called NAME/ends with whether the step ends the task.
+        unlabelled: Reward of other steps; by default the lowest that the task's own data has.
+        overwrite: Replace a data set of that format that is there already.
+    """
+    from headstart.data import sources
+    from headstart.data.share import read_rewards, share
+
+    data = share(sources.load(source), None if rewards is None else read_rewards(rewards), unlabelled)
+    folder = sources.write(data, target, overwrite)
+    print(f"{data.episodes:,} episodes, {data.steps:,} steps written to {folder}: {data.provenance.transforms[-1]}")
+
+
+VERBS = {"inspect": inspect, "convert": convert, "share": share, "collect": collect, "label": label.main}
 
 
 def main(args: list[str]) -> None:

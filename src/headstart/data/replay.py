@@ -157,6 +157,10 @@ class Replay:
         """(B, c) what the rows' steps were taken for."""
         return self.contexts[rows]
 
+    def is_shared(self, rows: np.ndarray) -> np.ndarray:
+        """(B,) False: what is met is met for the task itself."""
+        return np.zeros(rows.shape, bool)
+
     def latest(self, lane: int) -> Any:
         """The newest observation of a lane."""
         row = self._row(lane, self._head[lane] - 1)

@@ -40,6 +40,7 @@ class Table:
     next_actions: Any = None
     tasks: Any = None
     task_vectors: Any = None
+    shared: Any = None
     ranges: Any = None
     # Recorded data names no goal that was commanded; a replay buffer may.
     contexts: ClassVar[None] = None
@@ -60,6 +61,10 @@ class Table:
         """(B, c) vectors of the rows' tasks."""
         return self.task_vectors[self.tasks[rows]]
 
+    def is_shared(self, rows: Any) -> Any:
+        """(B,) whether they were relabelled from another task."""
+        return self.shared[rows]
+
 
 def table(data: Dataset, view: View) -> Table:
     """The columns of `data` that a view needs.
@@ -74,8 +79,8 @@ def table(data: Dataset, view: View) -> Table:
         )
     if view.tasks and data.tasks is None:
         raise UsageError(
-            f"{data.provenance.source} names no tasks, which this algorithm acts on; name its task (task, or `headstart "
-            "data convert --task NAME`)"
+            f"{data.provenance.source} names no tasks, which this algorithm acts on; name its task (task, or "
+            "`headstart data convert --task NAME`)"
         )
     tasks = data.tasks if view.tasks else None
     if tasks is not None and (view.mc_return or view.n_step > 1 or view.chunk > 1):
@@ -97,7 +102,12 @@ def table(data: Dataset, view: View) -> Table:
         rows=data.transitions,
         tasks=tasks,
         task_vectors=None if tasks is None else data.task_table.array,
+        shared=_shared(data) if view.shared else None,
     )
+
+
+def _shared(data: Dataset) -> np.ndarray:
+    return np.zeros(len(data), bool) if data.shared is None else data.shared
 
 
 def with_share(table: Table, first: int, share: float, batch_size: int) -> Table:
@@ -110,8 +120,8 @@ def with_share(table: Table, first: int, share: float, batch_size: int) -> Table
     chosen = np.diff(taken) > 0
     if not 0 < chosen.sum() < batch_size:
         raise UsageError(
-            f"a share of {1.0 - share:g} of {batch_size} rows leaves one of the two data sets out (prior_share); choose "
-            "one between 0 and 1"
+            f"a share of {1.0 - share:g} of {batch_size} rows leaves one of the two data sets out (prior_share); "
+            "choose one between 0 and 1"
         )
     ranges = np.where(chosen, [[0], [first]], [[first], [len(table.rows)]]).astype(np.int32)
     return dataclasses.replace(table, ranges=ranges)
@@ -167,6 +177,7 @@ def gather(
         valid=valid,
         chunk_observation=seen(acted) if view.chunk_observations else None,
         context=table.task_vector(rows) if view.tasks else None,
+        shared=table.is_shared(rows) if view.shared else None,
     )
     if view.goals is None:
         return batch

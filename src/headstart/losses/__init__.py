@@ -1,5 +1,5 @@
 """Losses: elementwise functions of arrays, each with its source."""
 
-from headstart.losses import conservative, flow, goals, policy, preferences, skills, value
+from headstart.losses import conservative, flow, goals, policy, preferences, skills, tasks, value
 
-__all__ = ["conservative", "flow", "goals", "policy", "preferences", "skills", "value"]
+__all__ = ["conservative", "flow", "goals", "policy", "preferences", "skills", "tasks", "value"]

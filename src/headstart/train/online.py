@@ -41,6 +41,7 @@ def train(
     frozen: Collection[str] = (),
     evaluate: Callable[[Any, int], None] | None = None,
     low: LowLevel | None = None,
+    task: np.ndarray | None = None,
 ) -> Any:
     """Finetune S training seeds, each with its own environments and buffer; returns their states.
 
@@ -48,7 +49,8 @@ def train(
     A resumed run is the same run, bit for bit: running episodes are brought back by replaying their actions from
     their start. Rewards become reward_scale * reward + reward_shift, as those of the offline data have. lowest_reward:
     of that data, for the pessimistic tail of returns-to-go. low: what carries actions out where these are skills; a
-    step is then a decision, and one that a time limit cuts short is not learned from.
+    step is then a decision, and one that a time limit cuts short is not learned from. task: (c,) the vector of the one
+    that is learned, of an algorithm that acts on tasks.
 
     Raises `TrainingError` where a loss is not finite, `Interrupted` where a signal stopped it (after saving).
     """
@@ -94,6 +96,8 @@ def train(
             sample.follow(policies, step + options.lanes * np.arange(options.collect))
             for _ in range(min(options.collect, -(-(options.steps - step) // options.lanes))):
                 contexts = None if not view.towards_goals else acting.context(view, normalizer, lanes.goals)
+                if task is not None:
+                    contexts = np.broadcast_to(task, (len(lanes), len(task)))
                 actions = act(lanes, step, contexts)
                 for lane, *outcome in lanes.step(actions):
                     context = None if contexts is None else contexts[lane]

@@ -54,7 +54,7 @@ def learner(states: Any, algorithm: Algorithm, batch: Any) -> Learner:
     seeds = states.step.shape[0]
     states = jax.tree.map(partial(jnp.array, copy=True), states)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
-    _, metrics = jax.eval_shape(algorithm.update, one, batch, jax.random.key(0))
+    _, metrics = jax.eval_shape(nets.seeing(algorithm.update), one, batch, jax.random.key(0))
     return clear(Learner(states, {name: jnp.zeros(seeds) for name in metrics}, jnp.zeros(seeds, jnp.int32)))
 
 
@@ -128,7 +128,7 @@ def freeze(update: Callable, components: Collection[str]) -> Callable:
 
 
 def _update(algorithm: Algorithm, frozen: Collection[str], precision: nets.Precision, crop: int) -> Callable:
-    update = nets.multiply_in(precision)(freeze(algorithm.update, frozen))
+    update = nets.multiply_in(precision)(freeze(nets.seeing(algorithm.update), frozen))
     if not crop:
         return update
 
@@ -188,7 +188,9 @@ def from_table(
 
     def batch_of(_, i, key):
         count = table.rows.shape[0]
-        rows = table.rows[index.uniform(key, count, view.batch_size)]
+        uniform = table.ranges is None
+        positions = index.uniform(key, count, view.batch_size) if uniform else index.within(key, table.ranges)
+        rows = table.rows[positions]
         draws = index.placed(index.hindsight(key, view, count), lambda positions: table.rows[positions])
         return gather(table, rows, view, normalizer, draws)
 
