@@ -12,7 +12,8 @@ import numpy as np
 
 from headstart import config
 from headstart.algos import registry
-from headstart.artifact import Artifact, Prompted, Skills, transfer
+from headstart.artifact import Artifact, Prompted, Skills, Use, features_of, start
+from headstart.artifact import tasks as named
 from headstart.data import sources, transform
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
@@ -117,6 +118,7 @@ def finetune(
     components: Mapping[str, str] | None = None,
     freeze: Collection[str] = (),
     out: str | Path | None = None,
+    use: Use = "components",
     seeds: int | None = None,
     seed: int | None = None,
     eval_env: str | None = None,
@@ -137,7 +139,9 @@ def finetune(
     steps: environment steps of each seed online, gradient steps otherwise.
     algorithm: another algorithm to go on with; components of the same name and shape are carried over. `BC` on data is
     supervised finetuning, any other offline RL. components: {component here: component of the artifact}, where names
-    differ. freeze: components that stay as they are. seeds: number of training seeds, by default that of the artifact.
+    differ. use: what of the artifact serves: its components; the hidden layers of one of them as a start ("trunks");
+    frozen features of its representation in place of observations ("features") or behind them ("features+observation");
+    see `headstart.artifact.start`. freeze: components that stay as they are. seeds: number of training seeds, by default that of the artifact.
     seed: the first of them, which decide keys and environments; by default they are the artifact's (from 0 on where
     their number is another).
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
@@ -176,9 +180,19 @@ def finetune(
             raise UsageError("the artifact acts by skills of its own, which stay; leave out others (skills)")
         skills = source.skills
     skills = _skills(skills, algorithm)
-    data = None if data is None else _prepared(load(data), reward_scale, reward_shift, skills, algorithm)
-    spec = algorithm.view().with_context(_common_spec(source, data, env or eval_env, skills))
-    _require_goals(algorithm, env or eval_env)
+    features = features_of(source, algorithm, use)
+    data, prior_data = (
+        None if part is None else _prepared(load(part), reward_scale, reward_shift, skills, algorithm)
+        for part in (data, prior_data)
+    )
+    if task is None and algorithm.view().tasks:
+        task = inherited.get("task")
+    tasks, (data, prior_data) = named.settle(algorithm, source, task, (env or eval_env) is not None, data, prior_data)
+    if prior_data is not None:
+        own, data = data.steps, transform.concatenate([data, prior_data])
+    spec = _common_spec(source, data, env or eval_env, skills)
+    spec = algorithm.view().with_context(dataclasses.replace(spec, context=tasks and tasks.context))
+    require_goals(algorithm, env or eval_env)
     if normalizer not in ("keep", "extend"):
         raise unknown("normalizer", normalizer, ("keep", "extend"))
     if source is not None and source.skills is skills:
@@ -196,6 +210,8 @@ def finetune(
     inherits = source is not None and len(source.seeds) == count and seed is None
     members = source.seeds if inherits else _seeds(seed or 0, count)
 
+    if source is not None and not source.acts:
+        statistics = statistics.with_actions(spec)
     settings = {
         "env": env or eval_env, "reward_scale": reward_scale, "reward_shift": reward_shift, "freeze": sorted(freeze),
         "components": dict(components or {}), "normalizer": normalizer,
@@ -208,10 +224,13 @@ def finetune(
     states, keys = phase.fresh()
     _require_components(states, freeze)
     if source is not None:
-        states, report = transfer(source, algorithm, spec, states, components)
+        states, report = start(source, algorithm, spec, states, components, use)
         print(report.describe(), file=sys.stderr)
     rows = None if data is None else table(data, algorithm.view())
     with phase.run(out, resume, sinks) as run:
+    settings |= {} if task is None else {"task": task}
+    settings |= {} if prior_data is None else {"prior_share": prior_share}
+    settings |= {} if use == "components" else {"use": use}
         if env is None:
             states = offline.train(
                 algorithm, states, keys, rows, statistics, options, run.run, members, "adapt", freeze, run.evaluate
@@ -313,7 +332,13 @@ def _skills(skills: Any, algorithm: Any) -> Skills | None:
 
 
 def _prepared(data: Dataset, scale: float, shift: float, skills: Skills | None, algorithm: Any) -> Dataset:
-    data.require_finite()
+    view = algorithm.view()
+    data.require_finite([name for name in ("actions", "rewards") if not getattr(view, name)])
+    if view.actions and data.actions is None and hasattr(algorithm, "action_free"):
+        raise UsageError(
+            f"{data.provenance.source} holds no actions, from which the policy of {registry.title(algorithm)} learns; "
+            "action_free (--action-free, --set action_free=true) leaves the policy out"
+        )
     if skills is not None:
         data = skills.relabelled(data, algorithm.view().discount)
     return data if (scale, shift) == (1.0, 0.0) else transform.scale_rewards(data, scale, shift)
@@ -351,6 +376,8 @@ def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None,
 
 def _require_goals(algorithm: Any, env: str | None) -> None:
     """Raise `UsageError` where the algorithm is evaluated towards goals and the environment sets none."""
+    # What learned from observations alone leaves the actions to the others.
+    spec = dataclasses.replace(spec, action=next((side.action for side, _ in sides if side.action is not None), None))
     view = algorithm.view()
     if env is None or not (view.towards_goals or view.skill) or factory.sets_goals(env):
         return

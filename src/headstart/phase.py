@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from headstart import config
+from headstart import config, nets
 from headstart.algos import registry
 from headstart.artifact import Artifact, Skills
 from headstart.data.dataset import Dataset
@@ -77,7 +77,11 @@ class Phase:
         drawn = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(jax.random.key(seed), len(self.lineage))))(
             np.asarray(self.seeds, np.uint32)
         )
-        return updates.fresh(self.algorithm, self.spec, drawn[:, 1]), drawn[:, 0]
+        if self.features is None:
+            return updates.fresh(self.algorithm, self.spec, drawn[:, 1]), drawn[:, 0]
+        states = updates.fresh(self.algorithm, self.features.seen(self.spec), drawn[:, 1])
+        frozen = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(self.seeds), *leaf.shape[1:])), self.features)
+        return dataclasses.replace(states, nets=states.nets | {nets.FEATURES: frozen}), drawn[:, 0]
 
     def finished(self, out: str | Path | None, resume: bool) -> Artifact | None:
         """The artifact of the run in `out` where that is complete. Raises `UsageError` where it had other settings."""

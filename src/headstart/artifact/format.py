@@ -7,7 +7,8 @@
     normalizer.safetensors  statistics that are kept; what is absent is absent
     data.json               provenance of the data
     eval.json               scores, if there are any
-    example.npz             raw observations and the actions (members, n, ...) that they gave; replayed by `load`
+    example.npz             raw observations and the actions (members, n, ...) that they gave, or without a policy the
+                            values (members, n) of goals; replayed by `load`
     skills/                 the artifact of its low level, where its actions are skills
 
 The folder is written beside its place and moved there when it is whole.
@@ -16,6 +17,7 @@ The folder is written beside its place and moved there when it is whole.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -38,6 +40,7 @@ from headstart.config import to_json
 from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, UsageError
 from headstart.spec import Spec
+from headstart.nets import FEATURES, Features
 from headstart.state import State
 
 FORMAT = 1
@@ -110,7 +113,7 @@ def _contents(artifact: Artifact) -> dict[str, bytes]:
         MANIFEST: _json("settings or lineage", manifest),
         **{f"{part}.safetensors": safetensors.save(_contiguous(arrays[part])) for part in PARTS},
         "data.json": _json("data", artifact.data),
-        "example.npz": _npz(examples | {"action": selftest.replay(artifact, examples)}),
+        "example.npz": _npz(examples | {selftest.answer(artifact): selftest.replay(artifact, examples)}),
     }
     if artifact.evaluation is not None:
         files["eval.json"] = _json("evaluation", artifact.evaluation)
@@ -200,7 +203,7 @@ def load(path: str | Path) -> Artifact:
     try:
         algorithm, spec = registry.from_json(manifest["algorithm"]), Spec.from_json(manifest["spec"])
         keys = jax.random.split(jax.random.key(0), len(manifest["seeds"]))
-        expected = jax.eval_shape(jax.vmap(lambda key: algorithm.init(key, spec)), keys)
+        expected = jax.eval_shape(jax.vmap(lambda key: _fresh(manifest, algorithm, spec, key)), keys)
     except UsageError as error:
         raise ArtifactError(f"{folder / MANIFEST}: {error}") from error
     templates = {
@@ -232,6 +235,24 @@ def load(path: str | Path) -> Artifact:
 
 def _skills(folder: Path, manifest: dict[str, Any]) -> Skills | None:
     """The low level of an artifact whose actions are skills."""
+def _fresh(manifest: dict[str, Any], algorithm: Any, spec: Spec, key: jax.Array) -> State:
+    """A state of the form that the artifact holds."""
+    found = manifest.get("features")
+    if found is None:
+        return algorithm.init(key, spec)
+    of_features = registry.from_json(found["algorithm"]), Spec.from_json(found["spec"]), found["beside"]
+    features = Features.fresh(*of_features, key)
+    state = algorithm.init(key, features.seen(spec))
+    return dataclasses.replace(state, nets=state.nets | {FEATURES: features})
+
+
+def _tasks(file: Path, manifest: dict[str, Any]) -> TaskTable | None:
+    try:
+        return from_json(TaskTable, manifest["tasks"], "tasks") if "tasks" in manifest else None
+    except UsageError as error:
+        raise ArtifactError(f"{file}: {error}") from error
+
+
     if SKILLS not in manifest:
         return None
     below = load(folder / SKILLS)
@@ -278,7 +299,7 @@ def _manifest(file: Path) -> dict[str, Any]:
     lacking += [key for key in ("name", "config") if key not in manifest["algorithm"]]
     if lacking:
         raise ArtifactError(f"{file}: {lacking[0]} is missing from digests or algorithm")
-    config = {key: manifest[key] for key in ("algorithm", "spec", "seeds", SKILLS) if key in manifest}
+    config = {key: manifest[key] for key in ("algorithm", "spec", "seeds", "features", "tasks", SKILLS) if key in manifest}
     _compare_digest(file, config_digest(config), manifest["digests"]["config"])
     return manifest
 

@@ -19,6 +19,7 @@ from headstart.data.normalize import Normalizer
 from headstart.errors import ArtifactError, UsageError
 from headstart.spec import Spec
 from headstart.state import State
+from headstart.nets import FEATURES
 from headstart.train import acting
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Artifact:
     created:    time in UTC, ISO 8601.
     skills:     the frozen low level that carries its actions out, where these are skills; None: they are the
                 environment's.
+    tasks:      those it acts on, with their vectors; None where it acts on none.
 
     Raises `ArtifactError` where a leaf of the state lacks the leading axis.
     """
@@ -99,6 +101,11 @@ class Artifact:
     @property
     def steps(self) -> int:
         """Number of updates done."""
+    @property
+    def acts(self) -> bool:
+        """Whether it has a policy; what has learned from observations alone has none, and serves others."""
+        return self.algorithm.view().actions
+
         return int(self.state.step.max())
 
     @property
@@ -114,7 +121,7 @@ class Artifact:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """Algorithm, spec, seeds, and which skills it acts by, as plain JSON data."""
+        """Algorithm, spec, seeds, tasks, and which skills it acts by, as plain JSON data."""
         config = {
             "algorithm": registry.to_json(self.algorithm),
             "spec": self.spec.to_json(),
@@ -123,6 +130,11 @@ class Artifact:
         return config if self.skills is None else config | {"skills": self.skills.to_json()}
 
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        if (features := self.state.nets.get(FEATURES)) is not None:
+            of_features = {"algorithm": registry.to_json(features.algorithm), "spec": features.spec.to_json()}
+            config["features"] = of_features | {"beside": features.beside}
+        if self.tasks is not None:
+            config["tasks"] = to_json(self.tasks)
         """Everything learned as {part: {key path: array}} with the parts weights, optimizer and normalizer."""
         state = self.state
         weights = {"nets": state.nets, "targets": state.targets, "step": state.step}
@@ -201,7 +213,8 @@ class Artifact:
 
         goal: an observation as the environment gives it. reward_examples: observations (n, *shape) and the rewards (n,)
         of being there, of states like those of the data that the model learned from. Neither: towards the goal that is
-        given at each call as context, such as those that environments set.
+        given at each call as context, such as those that environments set. task: of a model that acts on tasks, one's
+        name, or any vector (c,).
 
         Raises `UsageError` for models without skills, shapes that do not fit, and rewards that are all the same.
         """
@@ -253,6 +266,11 @@ class Artifact:
     def _nets(self) -> State:
         return jax.device_put(dataclasses.replace(self.state, targets={}, opt_state={}))
 
+        if not self.acts:
+            raise UsageError(
+                f"{self.title} has learned from observations alone, so it has no policy; train one that starts from it "
+                "(finetune with an algorithm and use trunks, features or components) or on its potential"
+            )
     @functools.cached_property
     def _on_host(self) -> list[acting.HostPolicy] | None:
         return acting.on_host(self._policies)

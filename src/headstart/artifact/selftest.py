@@ -15,7 +15,8 @@ from headstart.spec import ArraySpec
 
 EXAMPLES = 16
 TOLERANCE = 1e-3
-"""Largest difference of a replayed action, relative to half the range of actions; other machines round differently."""
+"""Largest difference of a replayed action, relative to half the range of actions, or of a value above 1, relative to
+it; other machines round differently."""
 
 
 def examples(artifact: Artifact) -> dict[str, np.ndarray]:
@@ -45,27 +46,37 @@ def examples(artifact: Artifact) -> dict[str, np.ndarray]:
             for name, part in spec.observation
         }
 
-    if artifact.goals:
+    if artifact.goals or not artifact.acts:
         return looks("observation") | looks("goal")
     if spec.context is not None:
         return looks("observation") | {"context": draw(spec.context, "context")}
     return looks("observation")
 
 
+def answer(artifact: Artifact) -> str:
+    """What a column of answers is called: action, or value where there is no policy."""
+    return "action" if artifact.acts else "value"
+
+
 def replay(artifact: Artifact, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """The most likely actions (S, n, ...) of all members for the same columns of examples."""
+    """The most likely actions (S, n, ...) of all members for the same columns of examples; without a policy, the values
+    (S, n) of the goals."""
+
+    def one(what: str) -> Any:
+        named = {name.partition("/")[2]: column for name, column in columns.items() if name.partition("/")[0] == what}
+        return named.get("", named)
 
     def repeated(what: str) -> Any:
-        named = {name.partition("/")[2]: column for name, column in columns.items() if name.partition("/")[0] == what}
-        looks = named.get("", named)
-        return map_arrays(lambda column: np.broadcast_to(column, (artifact.members, *column.shape)), looks)
+        return map_arrays(lambda column: np.broadcast_to(column, (artifact.members, *column.shape)), one(what))
 
+    if not artifact.acts:
+        return artifact.goal_values(one("observation"), one("goal"))
     context = "goal" if artifact.goals else "context" if "context" in columns else None
     return artifact.act(repeated("observation"), context=context and repeated(context))
 
 
 def check(artifact: Artifact, file: Path) -> None:
-    """Raise `ArtifactError` unless the policies act as they did when the artifact was written."""
+    """Raise `ArtifactError` unless the policies act, or values are, as they did when the artifact was written."""
     try:
         columns = read_npz(existing(file, "the self-test of the artifact"))
         actions = replay(artifact, columns)
@@ -73,11 +84,13 @@ def check(artifact: Artifact, file: Path) -> None:
         raise ArtifactError(f"{error}; the artifact is not whole") from error
     except HeadstartError as error:
         raise ArtifactError(f"{file} does not fit the model: {error}") from error
-    expected = columns.get("action")
+    expected = columns.get(answer(artifact))
     if expected is None or expected.shape != actions.shape:
         found = "nothing" if expected is None else f"shape {expected.shape}"
-        raise ArtifactError(f"{file}: expected actions of shape {actions.shape}, found {found}")
-    if artifact.spec.action.discrete:
+        raise ArtifactError(f"{file}: expected {answer(artifact)}s of shape {actions.shape}, found {found}")
+    if not artifact.acts:
+        passed = bool((np.abs(actions - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all())
+    elif artifact.spec.action.discrete:
         # Ties may fall differently on another machine, but not often.
         passed = (actions == expected).mean() >= 0.75
     else:

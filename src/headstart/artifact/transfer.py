@@ -14,7 +14,7 @@ from headstart import trees
 from headstart.algos import registry
 from headstart.artifact.model import Artifact
 from headstart.errors import UsageError, unknown
-from headstart.nets import MLP
+from headstart.nets.trunks import perceptrons
 from headstart.spec import Spec
 from headstart.state import State
 
@@ -66,12 +66,8 @@ def transfer(
     Raises `UsageError` for observations or actions that differ (by default), unknown components, a component that was
     asked for and does not fit, another number of members, and where nothing would be loaded.
     """
+    require_members(source, fresh_state)
     size = fresh_state.step.shape[0]
-    if source.members not in (1, size):
-        raise UsageError(
-            f"the artifact has {source.members} members (seeds {', '.join(map(str, source.seeds))}) and {size} are "
-            f"asked for; ask for {source.members}, or choose one member"
-        )
     if components is None:
         source.spec.require(spec, "the artifact", "the new task")
     else:
@@ -120,6 +116,16 @@ def transfer(
     return state, Report(tuple(rows), continued)
 
 
+def require_members(source: Artifact, fresh_state: State) -> None:
+    """Raise `UsageError` unless the artifact has one member, or as many as the state."""
+    size = fresh_state.step.shape[0]
+    if source.members not in (1, size):
+        raise UsageError(
+            f"the artifact has {source.members} members (seeds {', '.join(map(str, source.seeds))}) and {size} are "
+            f"asked for; ask for {source.members}, or choose one member"
+        )
+
+
 def _choose(
     source: Artifact, fresh_state: State, components: Mapping[str, str] | None
 ) -> tuple[dict[str, str], list[Row]]:
@@ -157,12 +163,9 @@ def _kinds(old: Any, new: Any) -> str | None:
 
 
 def _activations(net: Any) -> list[str]:
-    def perceptron(part: Any) -> bool:
-        return isinstance(part, MLP)
-
     return [
         f"{part.activation} and LayerNorm" if part.norms and part.norm_last else part.activation
-        for part in filter(perceptron, jax.tree.leaves(net, is_leaf=perceptron))
+        for part in perceptrons(net)
     ]
 
 

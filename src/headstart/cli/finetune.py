@@ -31,6 +31,7 @@ def main(args: list[str]) -> None:
         algo: str | None = None,
         set: tuple[str, ...] = (),
         components: tuple[str, ...] = (),
+        use: Literal["components", "trunks", "features", "features+observation"] = "components",
         freeze: tuple[str, ...] = (),
         normalizer: Literal["keep", "extend"] = "keep",
         seeds: int | None = None,
@@ -67,6 +68,9 @@ def main(args: list[str]) -> None:
             freeze: Components that stay as they are.
             normalizer: Keep the artifact's statistics, or extend them by those of --data.
             seeds: Number of training seeds, by default that of the artifact.
+            use: What of the artifact serves: its components as they are; trunks, the hidden layers of one (its
+                representation or value) as a start of those here; features, what its representation sees in
+                observations, frozen, in their place; features+observation, behind them.
             seed: The first training seed; the others count on from it. By default they are the artifact's.
             eval_env: Where to evaluate when there is no --env.
             eval_episodes: Episodes of an evaluation, for each training seed; 0: no evaluation.
@@ -87,7 +91,7 @@ def main(args: list[str]) -> None:
         source, algorithm = _start(artifact, algo, parse.values(set, "--set"), prompt_rewards)
         result = api.finetune(
             source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
-            components=parse.assignments(components, "--components") or None, normalizer=normalizer,
+            components=parse.assignments(components, "--components") or None, use=use, normalizer=normalizer,
             eval_env=eval_env, eval_episodes=eval_episodes, eval_sample=eval_sample, reward_scale=reward_scale,
             reward_shift=reward_shift, skills=prompts.skills(skills, skill_steps, skill_seed), resume=resume,
             sinks=sink, **dataclasses.asdict(training),

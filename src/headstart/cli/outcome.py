@@ -20,6 +20,9 @@ def tell(artifact: Artifact, out: Path, env: str | None) -> None:
     env = shlex.quote(env or "ENV")
     run = shlex.quote(str(out))
     print(f"artifact: {out / 'artifact'}")
+    if not artifact.acts:
+        print(f"next: headstart finetune {run} --algo ALGO --use trunks --data SOURCE --steps N --out DIR")
+        return
     skills = bool(artifact.algorithm.view().skill)
     print(f"next: headstart evaluate {run} --env {env}{' --prompt goal' * skills}")
     print(f"  or: headstart finetune {run}{' --prompt-rewards FILE.npz' * skills} --env {env} --steps N --out DIR")

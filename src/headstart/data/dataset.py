@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -345,10 +345,11 @@ class Dataset:
             raise DataError(f"{self.provenance.source}: no episode is left after {transform!r}")
         return Dataset.from_episodes(episodes, self.spec, self.provenance.then(transform), self.task_table)
 
-    def require_finite(self) -> None:
-        """Raise `DataError` that names the first column, episode and step with NaN or infinity."""
+    def require_finite(self, ignored: Collection[str] = ()) -> None:
+        """Raise `DataError` that names the first column, episode and step with NaN or infinity, but for columns that
+        nobody is to read."""
         for name, column in self.columns():
-            if not np.issubdtype(column.dtype, np.floating):
+            if name in ignored or not np.issubdtype(column.dtype, np.floating):
                 continue
             for start in range(0, len(column), 1 << 18):
                 part = np.asarray(column[start : start + (1 << 18)])

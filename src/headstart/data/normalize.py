@@ -47,6 +47,11 @@ class Normalizer:
         mean = jax.tree.map(_mean, data.observations)
         return cls(mean, jax.tree.map(_std, data.observations, mean), center, scale)
 
+    def with_actions(self, spec: Spec) -> Normalizer:
+        """The same statistics of observations beside the bounds of a spec's actions."""
+        bounds = Normalizer.of(spec)
+        return dataclasses.replace(self, action_center=bounds.action_center, action_scale=bounds.action_scale)
+
     def extended(self, data: Dataset, weight: float) -> Normalizer:
         """Statistics of the old data and `data` together; weight: rows of the old data. Actions stay as they are."""
         if self.observation_mean is None:

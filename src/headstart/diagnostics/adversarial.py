@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from headstart import nets, plotting
+from headstart import plotting
 from headstart.diagnostics.findings import Finding, Table
 from headstart.diagnostics.replays import returns_after
 from headstart.diagnostics.statistics import text
-from headstart.diagnostics.subject import Subject, action_values, in_blocks
+from headstart.diagnostics.subject import Subject, action_values, in_blocks, inputs_of
 from headstart.diagnostics.support import Support
 from headstart.train.evaluate import interval
 
@@ -95,7 +95,7 @@ def ascend(subject: Subject, observations: Any, actions: np.ndarray) -> tuple[np
         values = np.stack([subject.q(observations, np.full_like(actions, choice)) for choice in choices], axis=-1)
         before = np.take_along_axis(values, actions[..., None], -1)
         return values.argmax(-1).astype(actions.dtype), np.concatenate([before, values.max(-1)[..., None]], axis=-1)
-    critic, reduce = subject.critic, subject.reduce
+    critic, reduce = (subject.critic, subject.sees), subject.reduce
     normalizer = subject.artifact.normalizer
     return in_blocks(lambda *inputs: _ascend(critic, normalizer, *inputs, reduce=reduce), observations, actions)
 
@@ -105,7 +105,8 @@ def _ascend(critics: Any, normalizer: Any, observations: Any, actions: jax.Array
     """Steps along the gradient's direction; an action's gradient does not depend on the other rows."""
 
     def one(critic, observation, action):
-        features = nets.flatten(normalizer.observation(observation))
+        critic, sees = critic
+        features = inputs_of(normalizer.observation(observation), sees)
 
         def total(action):
             q = action_values(critic, features, action, reduce)

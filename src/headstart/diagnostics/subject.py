@@ -193,7 +193,7 @@ class Subject:
 
         Raises `Unsupported` where the artifact has no critic of states and single actions.
         """
-        critic, reduce = self.critic, self.reduce
+        critic, reduce = (self.critic, self.sees), self.reduce
         normalizer = self.artifact.normalizer
         return in_blocks(lambda *inputs: _values(critic, normalizer, *inputs, reduce=reduce), observations, actions)
 
@@ -210,12 +210,19 @@ class Subject:
             raise Unsupported(f"the critic of {self.artifact.title} is no ensemble of Q(s, a)")
         return jax.device_put(critic)
 
+    @functools.cached_property
+    def sees(self) -> Any:
+        """The frozen features that the nets see in place of observations, with a leading axis of members; or None."""
+        return jax.device_put(self.artifact.state.nets.get(nets.FEATURES))
+
     @property
     def reduce(self) -> str:
         """What the actor maximises over the critics: their "min" or "mean"."""
         return getattr(self.artifact.algorithm, "actor_value", "min")
 
     def _without_context(self) -> None:
+        if not self.artifact.acts:
+            raise Unsupported(f"{self.artifact.title} has learned from observations alone, and has no policy")
         if self.artifact.spec.context is not None:
             raise Unsupported("the model takes a context (a goal, skill or task), and none is given here")
 
@@ -309,7 +316,7 @@ class Subject:
 
 def _require_choices(artifact: Artifact, data: Dataset) -> None:
     """Raise `UsageError` where discrete data holds actions that the artifact does not know."""
-    if data.actions is None or not artifact.spec.action.discrete:
+    if data.actions is None or artifact.spec.action is None or not artifact.spec.action.discrete:
         return
     highest, known = int(data.actions.max()), artifact.spec.action.categories
     if highest >= known:
@@ -321,13 +328,19 @@ def _require_choices(artifact: Artifact, data: Dataset) -> None:
 
 @functools.partial(jax.jit, static_argnames="reduce")
 def _values(critics: Any, normalizer: Normalizer, observations: Any, actions: Any, reduce: str) -> jax.Array:
-    """(S, n) values of critics with a leading axis S."""
+    """(S, n) values of critics, and of what they see, with a leading axis S."""
 
     def one(critic, observation, action):
-        return action_values(critic, nets.flatten(normalizer.observation(observation)), action, reduce)
+        critic, sees = critic
+        return action_values(critic, inputs_of(normalizer.observation(observation), sees), action, reduce)
 
     with jax.default_matmul_precision("highest"):
         return jax.vmap(one)(critics, observations, actions)
+
+
+def inputs_of(observation: Any, sees: nets.Features | None) -> jax.Array:
+    """(n, f) what nets take of normalised observations (n, *shape)."""
+    return nets.flatten(observation) if sees is None else sees(observation)
 
 
 def action_values(critic: Any, features: jax.Array, action: jax.Array, reduce: str) -> jax.Array:

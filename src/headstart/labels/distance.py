@@ -33,10 +33,11 @@ class Distance:
     the goal. A step's reward looks at the state that it leads to.
     """
 
-    reward: Literal["value", "difference", "within"] = "value"
+    reward: Literal["value", "difference", "shaped", "within"] = "value"
     """value: V(s', g). difference: gamma V(s', g) - V(s, g), a potential (Ng et al. 1999), which by itself leaves every
-    policy as good as it was but says at once what helps. within: -1 until V(s', g) >= -`within`, 0 there, where the
-    episode ends as terminated."""
+    policy as good as it was but says at once what helps. shaped: the data's own reward and that difference, where the
+    value of a state that ended its episode is 0: the same task, with its rewards nearer. within: -1 until
+    V(s', g) >= -`within`, 0 there, where the episode ends as terminated."""
     within: float = 1.0
     """What counts as arrived: about so many steps where V is minus the discounted steps."""
     discount: float | None = None
@@ -74,9 +75,14 @@ class Distance:
             return Labelled(transform.sparse_success(found), measures, warnings)
         rewards = np.zeros(len(data), np.float32)
         rewards[steps] = values[steps + 1]
+        discount = artifact.algorithm.view().discount if self.discount is None else self.discount
         if self.reward == "difference":
-            discount = artifact.algorithm.view().discount if self.discount is None else self.discount
             rewards[steps] = discount * values[steps + 1] - values[steps]
+        if self.reward == "shaped":
+            if data.rewards is None:
+                raise UsageError(f"{data.provenance.source} holds no rewards to be shaped; use difference (reward)")
+            goes_on = discount * ~data.terminations[steps]
+            rewards[steps] = data.rewards[steps] + goes_on * values[steps + 1] - values[steps]
         return Labelled(data.replace(told(how, measures), rewards=rewards, successes=None), measures, warnings)
 
     def _judge(self, artifact: Artifact, data: Dataset) -> tuple[tuple[Measure, ...], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from headstart.nets.distributions import tanh_normal_log_prob, tanh_normal_sample
 from headstart.nets.encoders import flatten
+from headstart.nets.features import FEATURES, Features, SeeingPolicy, seeing
 from headstart.nets.flow import BestOfActor, FlowActor, OneStepActor, flow_actor, one_step_actor, perceptron
 from headstart.nets.goals import (
     OGBENCH,
@@ -36,6 +37,7 @@ from headstart.nets.skills import HilbertValue, PriorPolicy, SkillPolicy, Succes
 
 __all__ = [
     "MLP",
+    "FEATURES",
     "OGBENCH",
     "BestOfActor",
     "Bilinear",
@@ -46,6 +48,7 @@ __all__ = [
     "DiscreteCritic",
     "Ensemble",
     "FlowActor",
+    "Features",
     "GaussianActor",
     "GoalValue",
     "GreedyActor",
@@ -62,6 +65,7 @@ __all__ = [
     "Scalar",
     "SkillPolicy",
     "Successor",
+    "SeeingPolicy",
     "TanhGaussianActor",
     "UnitGaussianActor",
     "Value",
@@ -74,6 +78,7 @@ __all__ = [
     "perceptron",
     "tanh_gaussian_actor",
     "tanh_normal_log_prob",
+    "seeing",
     "tanh_normal_sample",
     "to_sphere",
     "to_unit",

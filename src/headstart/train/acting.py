@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from headstart import nets
 from headstart.algorithm import View
 from headstart.data.normalize import Normalizer
 from headstart.errors import UsageError
@@ -28,7 +29,9 @@ def context(view: View, normalizer: Normalizer, goals: Any) -> Any:
 @functools.partial(jax.jit, static_argnames="algorithm")
 def policies(algorithm: Any, state: Any) -> Any:
     """The policies of a state whose leaves have a leading axis S of members: one pytree with the same axis."""
-    return jax.vmap(algorithm.policy)(state)
+    policies = jax.vmap(algorithm.policy)(state)
+    features = state.nets.get(nets.FEATURES)
+    return policies if features is None else nets.SeeingPolicy(features, policies)
 
 
 @jax.jit

@@ -1,0 +1,205 @@
+"""Pretraining on observations alone, then IQL on the few steps that have actions and rewards."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+from headstart.errors import UsageError, unknown
+
+WAYS = {
+    "scratch": (None, ""),
+    "icvf-trunks": ("icvf", "trunks"),
+    "icvf-features": ("icvf", "features"),
+    "icvf-beside": ("icvf", "features+observation"),
+    "icvf-potential": ("icvf", "potential"),
+    "hilp-features": ("hilp", "features"),
+    "gcivl-trunks": ("gcivl", "trunks"),
+    "gcivl-potential": ("gcivl", "potential"),
+}
+"""Name -> what learns from observations, and how it serves IQL."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Passive:
+    """What observations are worth without actions and rewards: ICVF and the values of HILP and GCIVL learn from all of
+    them, then IQL from a small share of the steps with both, with and without what was learned.
+
+    The task is one goal of an OGBench maze. Which steps are labelled is drawn anew for every training seed, and is the
+    same for all methods.
+    """
+
+    maze: Literal["pointmaze", "antmaze"] = "pointmaze"
+    """pointmaze: walks are collected at first use and kept in the folder. antmaze: OGBench's medium one, with data."""
+    data: str = ""
+    """Source of the antmaze's data, such as ogbench:FILE.npz."""
+    task: int = 1
+    """Which of the maze's five goals."""
+    methods: tuple[str, ...] = tuple(WAYS)
+    """Which ways to run; scratch is IQL on the labelled steps alone."""
+    shares: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
+    """Shares of the steps that are labelled."""
+    seeds: int = 5
+    """Training seeds; each has its own pretrained model and its own labelled steps."""
+    episodes: int = 300
+    """Episodes of data (the point maze's are of 200 decisions)."""
+    width: int = 64
+    """Of the two hidden layers of all nets."""
+    passive_steps: int = 5000
+    """Gradient steps on observations."""
+    steps: int = 2000
+    """Gradient steps of IQL."""
+    eval_episodes: int = 20
+    """Episodes for each seed and share."""
+
+    def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
+        from headstart import api
+        from headstart.data import transform
+        from headstart.recipes.compare import prepare, resumable, say
+
+        for name in self.methods:
+            if name not in WAYS:
+                raise unknown("method", name, WAYS)
+        if self.maze == "antmaze" and not self.data:
+            raise UsageError("the antmaze needs data; say where it is, such as --data ogbench:FILE.npz")
+        prepare(self, out, resume, sinks, joining=("methods", "shares"))
+        walks = self._walks(out)
+        observed = transform.drop_actions(walks)
+        task = self._task(walks)
+        models = {}
+        for learner in dict.fromkeys(WAYS[name][0] for name in self.methods if WAYS[name][0]):
+            say(f"{learner}: {self.seeds} seeds, {self.passive_steps:,} gradient steps on observations")
+            models[learner] = api.pretrain(
+                self._learner(learner), observed, steps=self.passive_steps, seeds=self.seeds, normalize=True,
+                sinks=sinks, log_every=max(1, self.passive_steps // 20), **resumable(out / learner, resume),
+            )  # fmt: skip
+        results: dict[str, dict[str, Any]] = {}
+        for name in self.methods:
+            for share in self.shares:
+                scores = [
+                    self._score(name, share, seed, models, task, out / name / f"{share:g}" / str(seed), resume)
+                    for seed in range(self.seeds)
+                ]
+                results.setdefault(name, {})[f"{share:g}"] = scores
+                say(f"{name}, {share:.1%} labelled: {_cell(scores)}")
+        self._tell(results, task.steps, walks.steps, out)
+
+    def _score(
+        self, name: str, share: float, seed: int, models: dict[str, Any], task: Any, folder: Path, resume: bool
+    ) -> list[float]:
+        """Successes of the episodes that one seed plays after IQL on its labelled steps."""
+        from headstart import api
+        from headstart.data import transform
+        from headstart.recipes.compare import resumable
+
+        kept = folder / "successes.json"
+        if resume and kept.exists():
+            return json.loads(kept.read_text())
+        learner, use = WAYS[name]
+        model = learner and models[learner].member(seed)
+        # The same steps for every method.
+        labelled = transform.sample_steps(task, share, seed)
+        if use == "potential":
+            labelled = self._shaped(labelled, model)
+        options = {
+            "steps": self.steps,
+            "eval_episodes": 0,
+            "log_every": self.steps,
+            "checkpoint_every": 0,
+            "seed": seed,
+        }
+        options |= resumable(folder / "iql", resume)
+        if use in ("", "potential"):
+            agent = api.pretrain(self._iql(), labelled, normalize=True, **options)
+        else:
+            agent = api.finetune(model, algorithm=self._iql(), data=labelled, use=use, **options)
+        played = api.evaluate(agent, env=self._env, episodes=self.eval_episodes)
+        scores = [float(episode.success) for episode in played.episodes[0]]
+        kept.write_text(json.dumps(scores) + "\n")
+        return scores
+
+    def _shaped(self, labelled: Any, model: Any) -> Any:
+        """The labelled steps with a potential: the value of the place where labelled steps ended at the goal."""
+        from headstart.labels.distance import Distance
+
+        goals = labelled.observations[labelled.transitions[labelled.successes[labelled.transitions]] + 1]
+        if not len(goals):
+            return labelled
+        return Distance(reward="shaped", discount=self._discount).label(labelled, model, goals[0]).data
+
+    @property
+    def _env(self) -> str:
+        base = f"{self.maze}-medium-v0?task={self.task}&sparse=1"
+        return base + ("&repeat=5&steps=200" if self.maze == "pointmaze" else "")
+
+    @property
+    def _widths(self) -> tuple[int, int]:
+        return self.width, self.width
+
+    @property
+    def _discount(self) -> float:
+        # A decision in the point maze is five steps.
+        return 0.97 if self.maze == "pointmaze" else 0.99
+
+    def _walks(self, out: Path) -> Any:
+        from headstart import api
+        from headstart.data import transform
+        from headstart.recipes.pointmaze_goals import PointmazeGoals
+
+        if self.maze == "pointmaze":
+            return PointmazeGoals(small=True, episodes=self.episodes)._data("medium", out / "data")
+        data = api.load(self.data)
+        return data if self.episodes >= data.episodes else transform.subset(data, self.episodes)
+
+    def _task(self, walks: Any) -> Any:
+        """The walks with the rewards of the task: -1 until the goal, 0 and the end of the episode at it."""
+        from headstart.recipes.goals import Problem, task_data
+
+        return task_data(Problem(self.maze, f"{self.maze}-medium-v0", walks, {}, {}, self.task, {}))
+
+    def _learner(self, name: str) -> Any:
+        from headstart.algos import registry
+
+        # Hidden layers like IQL's, which are to start from them.
+        own = {
+            "icvf": {"activation": "relu"},
+            "hilp": {"skill_size": 32},
+            "gcivl": {"activation": "relu", "layer_norm": False},
+        }
+        passive = {} if name == "icvf" else {"action_free": True}
+        shared = {"critic_widths": self._widths, "batch_size": 256, "critic_lr": 1e-3, "discount": self._discount}
+        return registry.algorithm(name, **shared, **own[name], **passive)
+
+    def _iql(self) -> Any:
+        from headstart.algos import registry
+
+        return registry.algorithm(
+            "iql", actor_widths=self._widths, critic_widths=self._widths, expectile=0.9, discount=self._discount,
+            actor_lr=1e-3, critic_lr=1e-3, tau=0.01,
+        )  # fmt: skip
+
+    def _tell(self, results: dict[str, Any], labelled: int, observed: int, out: Path) -> None:
+        from headstart.report.scores import markdown
+
+        heads = [f"{share:.1%} ({max(1, round(share * labelled)):,} steps)" for share in self.shares]
+        rows = [[name, *(_cell(cells[f"{share:g}"]) for share in self.shares)] for name, cells in results.items()]
+        table = markdown(["IQL", *heads], rows)
+        notes = (
+            f"Success over {self.seeds} seeds of {self.eval_episodes} episodes, [95% bootstrap interval over both]; "
+            f"{observed:,} steps were observed."
+        )
+        (out / "results.md").write_text(f"# Passive data, {self.maze}, goal {self.task}\n\n{table}\n\n{notes}\n")
+        (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        print(f"{table}\n\n{notes}")
+
+
+def _cell(scores: list[list[float]]) -> str:
+    import numpy as np
+
+    from headstart.report.scores import text
+    from headstart.train.evaluate import interval
+
+    return text((float(np.mean(scores)), *interval(scores, sample_members=True)[1:]), "success")
