@@ -14,6 +14,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "headstart.advice.advise": ("Advice", "advise"),
     "headstart.algorithm": ("View",),
     "headstart.algos.registry": (
         "BC",

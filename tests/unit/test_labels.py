@@ -16,10 +16,10 @@ from headstart.data.dataset import Dataset
 from headstart.diagnostics.statistics import rank_correlation
 from headstart.errors import DataError, UsageError
 from headstart.labels import calibration
-from headstart.labels.calibration import Masses
+from headstart.labels.calibration import Masses, wilson
 from headstart.labels.classifier import Classifier, non_negative_risk
 from headstart.labels.examples import Examples
-from headstart.labels.preferences import Comparisons, Preferences, wilson
+from headstart.labels.preferences import Comparisons, Preferences
 from headstart.losses import preferences as losses
 
 QUICK = {"widths": (16,), "steps": 200, "learning_rate": 1e-2}
@@ -107,6 +107,13 @@ def test_error_and_ranking_are_those_of_all_labels(kind):
     found, chance = calibration.ranking(z, masses)
     assert found == pytest.approx(auc, abs=0.02)
     assert 0.5 < chance < 0.55
+
+
+def test_no_mistake_in_few_examples_is_not_certainty():
+    share, low, high = calibration.error(np.array([-1.0, -2.0, 1.0, 2.0]), labelled_masses([0, 0, 1, 1]))
+    assert share == low == 0.0
+    assert high == pytest.approx(wilson(0, 4)[1])
+    assert high > 0.4
 
 
 def test_ranking_counts_ties_half_and_knows_what_few_examples_show():

@@ -14,6 +14,7 @@ from headstart.cli.cache import keep_compiled_programs
 from headstart.errors import HeadstartError
 
 VERBS = {
+    "advise": "Look at data and recommend recipes, with commands and what they cost here",
     "run": "Run a named, complete experiment: data, training, table and picture",
     "pretrain": "Train an algorithm on data that does not grow",
     "finetune": "Adapt an artifact to a task: online in an environment, on data, or both",

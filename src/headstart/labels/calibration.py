@@ -88,7 +88,8 @@ def calibration_error(logits: np.ndarray, masses: Masses) -> float:
 
 
 def error(logits: np.ndarray, masses: Masses, seed: int = 0) -> tuple[float, float, float]:
-    """Share of wrong answers at probability 1/2, with its 95% bootstrap interval over groups."""
+    """Share of wrong answers at probability 1/2, with its 95% bootstrap interval over groups; where all resamples
+    agree, Wilson's for as many trials as there are groups."""
     names, group = np.unique(masses.group, return_inverse=True)
     answer = logits > 0
     # any * [answer] + positive * (1 - 2 [answer]) is the share of wrong answers.
@@ -105,7 +106,8 @@ def error(logits: np.ndarray, masses: Masses, seed: int = 0) -> tuple[float, flo
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     shares = share(drawn @ sums)
     low, high = np.quantile(shares[np.isfinite(shares)], [0.025, 0.975])
-    return float(share(sums.sum(0))), float(low), float(high)
+    found = float(share(sums.sum(0)))
+    return found, *(wilson(found * len(names), len(names)) if low == high else (float(low), float(high)))
 
 
 def ranking(logits: np.ndarray, masses: Masses) -> tuple[float, float]:
@@ -126,3 +128,12 @@ def ranking(logits: np.ndarray, masses: Masses) -> tuple[float, float]:
     if not masses.labelled:
         auc, margin = (auc - masses.prior / 2.0) / (1.0 - masses.prior), margin / (1.0 - masses.prior)
     return auc, 0.5 + margin
+
+
+def wilson(successes: float, count: int) -> tuple[float, float]:
+    """95% interval of a share (Wilson 1927): sound for few trials, and where all of them agree."""
+    z = 1.959964
+    share, weight = successes / count, z * z / count
+    centre = (share + weight / 2.0) / (1.0 + weight)
+    half = z * np.sqrt(share * (1.0 - share) / count + weight / (4.0 * count)) / (1.0 + weight)
+    return float(centre - half), float(centre + half)

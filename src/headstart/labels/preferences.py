@@ -16,6 +16,7 @@ from headstart import config, losses
 from headstart.data.dataset import Dataset
 from headstart.data.files import existing, read_npz, require
 from headstart.errors import DataError, UsageError
+from headstart.labels.calibration import wilson
 from headstart.labels.examples import read_json
 from headstart.labels.labelled import Labelled, Measure, told
 from headstart.labels.looks import Look, each, fit, members, outputs
@@ -273,12 +274,3 @@ class Preferences:
                 f"{len(right)} right, 95% interval from {low:.0%}): give more, or longer segments",
             )
         return Measure("held-out accuracy", float(right.mean()), low, high, chance=0.5), warnings
-
-
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """95% interval of a share (Wilson 1927): sound for few trials, and where all of them agree."""
-    z = 1.959964
-    share, weight = successes / count, z * z / count
-    centre = (share + weight / 2.0) / (1.0 + weight)
-    half = z * np.sqrt(share * (1.0 - share) / count + weight / (4.0 * count)) / (1.0 + weight)
-    return float(centre - half), float(centre + half)
