@@ -14,6 +14,7 @@ from headstart import config
 from headstart.algos import registry
 from headstart.artifact import Artifact, Prompted, Skills, Use, features_of, start
 from headstart.artifact import tasks as named
+from headstart.artifact.skills import skills_for, spec_in
 from headstart.data import sources, transform
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
@@ -79,11 +80,11 @@ def pretrain(
     require_sinks(sinks, out)
     algorithm = _algorithm(algorithm)
     options = _options(OfflineOptions, steps, options)
-    skills = _skills(skills, algorithm)
+    skills = skills_for(algorithm, skills)
     data = _prepared(load(data), reward_scale, reward_shift, skills, algorithm)
     spec = data.spec
     if env is not None:
-        theirs = _spec_in(env, skills)
+        theirs = spec_in(env, skills)
         spec.require(theirs, data.provenance.source, env)
         _require_choices(data, theirs, env)
         # The environment knows the bounds of actions; the data shows only those that were taken.
@@ -175,11 +176,7 @@ def finetune(
     inherited = {} if source is None else source.settings
     reward_scale = inherited.get("reward_scale", 1.0) if reward_scale is None else reward_scale
     reward_shift = inherited.get("reward_shift", 0.0) if reward_shift is None else reward_shift
-    if source is not None and source.skills is not None:
-        if skills is not None:
-            raise UsageError("the artifact acts by skills of its own, which stay; leave out others (skills)")
-        skills = source.skills
-    skills = _skills(skills, algorithm)
+    skills = skills_for(algorithm, skills, source, components)
     features = features_of(source, algorithm, use)
     data, prior_data = (
         None if part is None else _prepared(load(part), reward_scale, reward_shift, skills, algorithm)
@@ -226,6 +223,8 @@ def finetune(
     if source is not None:
         states, report = start(source, algorithm, spec, states, components, use)
         print(report.describe(), file=sys.stderr)
+    if skills is not None:
+        print(skills.describe(), file=sys.stderr)
     rows = None if data is None else table(data, algorithm.view())
     with phase.run(out, resume, sinks) as run:
     settings |= {} if task is None else {"task": task}
@@ -322,15 +321,6 @@ def _seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def _skills(skills: Any, algorithm: Any) -> Skills | None:
-    """Those that the algorithm is to decide on, or None."""
-    if skills is None:
-        return None
-    skills = Skills.of(skills)
-    skills.require(algorithm)
-    return skills
-
-
 def _prepared(data: Dataset, scale: float, shift: float, skills: Skills | None, algorithm: Any) -> Dataset:
     view = algorithm.view()
     data.require_finite([name for name in ("actions", "rewards") if not getattr(view, name)])
@@ -344,15 +334,6 @@ def _prepared(data: Dataset, scale: float, shift: float, skills: Skills | None, 
     return data if (scale, shift) == (1.0, 0.0) else transform.scale_rewards(data, scale, shift)
 
 
-def _spec_in(env: str, skills: Skills | None) -> Spec:
-    """What an environment shows and takes, skills where these are the actions."""
-    spec = factory.spec(env)
-    if skills is None:
-        return spec
-    skills.below.require(spec, "the model of skills", env)
-    return skills.spec
-
-
 def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None, skills: Skills | None) -> Spec:
     """The spec to go on with: the artifact's, else the environment's, else the data's; all must agree."""
     sides = []
@@ -363,7 +344,7 @@ def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None,
         spec = source.spec if source.skills is skills else dataclasses.replace(source.spec, action=None)
         sides.append((spec, "the artifact"))
     if env is not None:
-        sides.append((_spec_in(env, skills), env))
+        sides.append((spec_in(env, skills), env))
     if data is not None:
         sides.append((data.spec, data.provenance.source))
     (spec, name), *others = sides

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from headstart.data import index
 from headstart.data.columns import map_arrays
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
+from headstart.envs import factory
 from headstart.errors import UsageError
 from headstart.spec import ArraySpec, Spec
 from headstart.train import acting
@@ -70,7 +72,8 @@ class Skills:
         artifact = model if isinstance(model, Artifact) else Artifact.load(model)
         if seed is not None:
             if seed not in artifact.seeds:
-                raise UsageError(f"training seed {seed} is not among those of these skills: {artifact.seeds}")
+                known = ", ".join(map(str, artifact.seeds))
+                raise UsageError(f"training seed {seed} is not among those of these skills: {known}")
             artifact = artifact.member(artifact.seeds.index(seed))
         return cls(artifact, steps)
 
@@ -112,6 +115,10 @@ class Skills:
                 f"{title} decides on chunks of {view.chunk} actions, and skills are chunks already; set chunk to 1"
             )
 
+    def describe(self) -> str:
+        """Short text: `skills of opal, 10 steps each, frozen`."""
+        return f"skills of {self.artifact.title}, {self.steps} steps each, frozen"
+
     def to_json(self) -> dict[str, Any]:
         return {"digest": self.artifact.digest, "steps": self.steps}
 
@@ -131,7 +138,15 @@ class Skills:
 
     def act(self, observations: Any, skills: Any) -> np.ndarray:
         """The likeliest raw actions (n, *shape) for raw observations (n, *shape) and the skills (n, k) in force."""
-        return np.asarray(acting.act_one(self._policies, 0, self.artifact.normalizer, observations, context=skills))
+        normalizer = self.artifact.normalizer
+        if self._on_host is not None and len(skills) <= acting.FEW:
+            return acting.act_on_host(self._on_host, normalizer, observations, context=skills)
+        return np.asarray(acting.act_one(self._policies, 0, normalizer, observations, context=skills))
+
+    @functools.cached_property
+    def _on_host(self) -> acting.HostPolicy | None:
+        members = acting.on_host(self._policies)
+        return members and members[0]
 
     @functools.cached_property
     def _policies(self) -> Any:
@@ -222,3 +237,39 @@ class Skills:
         """(n, c) of a column at the steps of decisions from rows (n,), zero beyond the episode's end."""
         ahead, inside = index.chunk(data.episode_end[rows] - rows, self.steps)
         return np.where(inside, column[rows[:, None] + ahead], np.zeros((), column.dtype))
+
+
+def skills_for(
+    algorithm: Any,
+    given: Skills | Artifact | str | Path | None,
+    source: Artifact | None = None,
+    components: Mapping[str, str] | None = None,
+) -> Skills | None:
+    """The skills that an algorithm is to decide on: those given, or of the artifact that it goes on from; or None.
+
+    components: as of `transfer`. Raises as `Skills.of`, and `UsageError` for algorithms that cannot decide on skills
+    and artifacts that have other actions.
+    """
+    if given is None:
+        skills = None if source is None else source.skills
+    elif source is not None and source.skills is not None:
+        raise UsageError("the artifact acts by skills of its own, which stay; leave out others (skills)")
+    elif source is not None and source.spec.action is not None and components is None:
+        raise UsageError(
+            f"the nets of {source.title} are made for the environment's actions, not for skills; say which of them "
+            "serve (components), or start from scratch"
+        )
+    else:
+        skills = Skills.of(given)
+    if skills is not None:
+        skills.require(algorithm)
+    return skills
+
+
+def spec_in(env: str, skills: Skills | None) -> Spec:
+    """What an environment shows and takes; with skills, these. Raises `UsageError` where they are of another one."""
+    spec = factory.spec(env)
+    if skills is None:
+        return spec
+    skills.below.require(spec, "the model of skills", env)
+    return skills.spec
