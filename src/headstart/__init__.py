@@ -29,6 +29,7 @@ _HOMES = {
         "HIQL",
         "ICVF",
         "IQL",
+        "LAPO",
         "OPAL",
         "QC",
         "QCFQL",

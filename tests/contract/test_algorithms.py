@@ -32,7 +32,7 @@ from headstart.train import updates
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NAMES = sorted(registry.ALGORITHMS)
-SAMPLING = {"cql", "calql", "fb", "fql", "hilp", "opal", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac"}
+SAMPLING = {"cql", "calql", "fb", "fql", "hilp", "lapo", "opal", "qc", "qcfql", "rlpd", "sac", "td3bc", "rebrac"}
 SAMPLING |= VARIANTS.keys() - PASSIVE_VARIANTS
 """Those whose updates draw random numbers."""
 STEPS = 4
@@ -109,7 +109,7 @@ def test_states_can_be_donated(run):
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
     known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics"}
-    known |= {"phi", "forward", "backward", "prior", "posterior"}
+    known |= {"phi", "forward", "backward", "prior", "posterior", "inverse", "latent_actor"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
@@ -240,7 +240,7 @@ def test_the_reward_reaches_critics_only(run):
     changed, _ = run.step(state, other, jax.random.key(0))
     kind = registry.name_of(run.algorithm)
     # Action-free values bootstrap themselves; contrastive and quasimetric ones know no reward.
-    reached = dict.fromkeys(["gcivl", "hiql", "icvf"], "value") | dict.fromkeys(["crl", "fb", "opal", "qrl"])
+    reached = dict.fromkeys(["gcivl", "hiql", "icvf"], "value") | dict.fromkeys(["crl", "fb", "lapo", "opal", "qrl"])
     reached = (reached | {"hilp": "phi"}).get(kind, "critic")
     for name in usual.nets:
         assert same(usual.nets[name], changed.nets[name]) == (name != reached), name
@@ -260,6 +260,7 @@ def test_metrics_are_finite_numbers(run):
 def test_the_loss_falls_on_one_batch(run):
     kind = registry.name_of(run.algorithm)
     other = {"bc": "actor_loss", "fb": "measure_loss", "hilp": "phi_loss", "opal": "elbo_loss", "qrl": "dynamics_loss"}
+    other |= {"lapo": "model_loss"}
     other |= dict.fromkeys(["gcivl", "hiql", "icvf"], "value_loss")
     loss = (other | dict.fromkeys(["cql", "crl", "discrete_cql"], "critic_loss")).get(kind, "td_loss")
     state = run.states[0]
@@ -321,6 +322,8 @@ def test_contexts_and_named_observations_are_inputs(run):
 
     def whole(key):
         state, _ = algorithm.update(algorithm.init(key, spec), batch, key)
+        if spec.action is None and not hasattr(algorithm, "goal_value"):
+            return algorithm.features(state, batch.observation)[:, 0]
         if spec.action is None:
             return algorithm.goal_value(state, batch.observation, goals)
         return algorithm.policy(state)(batch.observation, key, contexts)

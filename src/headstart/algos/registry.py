@@ -19,6 +19,7 @@ from headstart.algos.hilp import HILP
 from headstart.algos.hiql import HIQL
 from headstart.algos.icvf import ICVF
 from headstart.algos.iql import IQL
+from headstart.algos.lapo import LAPO
 from headstart.algos.opal import OPAL
 from headstart.algos.qrl import QRL
 from headstart.algos.sac import RLPD, SAC
@@ -38,6 +39,7 @@ KINDS: dict[str, type] = {
     "hiql": HIQL,
     "icvf": ICVF,
     "iql": IQL,
+    "lapo": LAPO,
     "opal": OPAL,
     "qrl": QRL,
     "sac": SAC,

@@ -25,6 +25,7 @@ from headstart.train import acting
 if TYPE_CHECKING:
     from headstart.artifact.prompt import Prompted
     from headstart.artifact.skills import Skills
+    from headstart.data.dataset import Dataset
 
 
 def _now() -> str:
@@ -303,6 +304,15 @@ class Artifact:
         if not 0 <= index < self.members:
             raise UsageError(f"member {index} does not exist; this artifact has members 0 to {self.members - 1}")
         return index
+
+    def with_actions(self, data: Dataset, member: int = 0) -> Dataset:
+        """The data with actions that one member, a decoded model of latent actions, reads from it.
+
+        Raises `UsageError` for other models, and observations that do not fit; see `headstart.artifact.latent`.
+        """
+        from headstart.artifact.latent import with_actions
+
+        return with_actions(self, data, member)
 
     # -- on disk ----------------------------------------------------------------------------------------------
 

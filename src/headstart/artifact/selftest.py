@@ -12,6 +12,7 @@ from headstart.data.columns import map_arrays, named_arrays
 from headstart.data.files import existing, read_npz
 from headstart.errors import ArtifactError, DataError, HeadstartError
 from headstart.spec import ArraySpec
+from headstart.train import acting
 
 EXAMPLES = 16
 TOLERANCE = 1e-3
@@ -46,7 +47,7 @@ def examples(artifact: Artifact) -> dict[str, np.ndarray]:
             for name, part in spec.observation
         }
 
-    if artifact.goals or not artifact.acts:
+    if artifact.goals or answer(artifact) == "value":
         return looks("observation") | looks("goal")
     if spec.context is not None:
         return looks("observation") | {"context": draw(spec.context, "context")}
@@ -54,13 +55,13 @@ def examples(artifact: Artifact) -> dict[str, np.ndarray]:
 
 
 def answer(artifact: Artifact) -> str:
-    """What a column of answers is called: action, or value where there is no policy."""
-    return "action" if artifact.acts else "value"
+    """What a column of answers is called: action; without a policy value, or without values of goals feature."""
+    return "action" if artifact.acts else "value" if hasattr(artifact.algorithm, "goal_value") else "feature"
 
 
 def replay(artifact: Artifact, columns: dict[str, np.ndarray]) -> np.ndarray:
     """The most likely actions (S, n, ...) of all members for the same columns of examples; without a policy, the values
-    (S, n) of the goals."""
+    (S, n) of the goals; without these, the features (S, n, k)."""
 
     def one(what: str) -> Any:
         named = {name.partition("/")[2]: column for name, column in columns.items() if name.partition("/")[0] == what}
@@ -69,8 +70,11 @@ def replay(artifact: Artifact, columns: dict[str, np.ndarray]) -> np.ndarray:
     def repeated(what: str) -> Any:
         return map_arrays(lambda column: np.broadcast_to(column, (artifact.members, *column.shape)), one(what))
 
-    if not artifact.acts:
+    if answer(artifact) == "value":
         return artifact.goal_values(one("observation"), one("goal"))
+    if answer(artifact) == "feature":
+        seen = artifact.algorithm, artifact.state, artifact.normalizer, one("observation")
+        return np.asarray(acting.features(*seen))
     context = "goal" if artifact.goals else "context" if "context" in columns else None
     return artifact.act(repeated("observation"), context=context and repeated(context))
 

@@ -43,6 +43,7 @@ def convert(
     overwrite: bool = False,
     task: str | None = None,
     task_vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    actions_by: Annotated[Path | None, tyro.conf.arg(metavar="ARTIFACT")] = None,
 ) -> None:
     """Write any data set as a Minari data set or as a folder of memory-mapped arrays.
 
@@ -53,6 +54,8 @@ def convert(
         task: Name of the task that all of the data is of.
         task_vectors: File with a vector for each task, such as a sentence embedding: an .npz with one array a name, or
             JSON. Without, tasks are one-hot.
+        actions_by: A decoded model of latent actions (lapo), the artifact's or its run's folder: actions are those that
+            it reads from the observations.
     """
     from headstart.data import sources, transform
     from headstart.data.tasks import read_vectors
@@ -63,6 +66,10 @@ def convert(
         data = transform.of_task(data, task, table)
     elif table is not None:
         data = transform.with_task_vectors(data, table)
+    if actions_by is not None:
+        from headstart.artifact import Artifact
+
+        data = Artifact.load(actions_by).with_actions(data)
     folder = sources.write(data, target, overwrite)
     print(f"{data.episodes:,} episodes, {data.steps:,} steps written to {folder}")
 

@@ -31,13 +31,14 @@ from headstart.nets.heads import (
     critic_ensemble,
     tanh_gaussian_actor,
 )
+from headstart.nets.latent import ForwardModel
 from headstart.nets.layers import MLP, LayerNorm, Linear
 from headstart.nets.precision import Precision, multiply_in
 from headstart.nets.skills import HilbertValue, PriorPolicy, SkillPolicy, Successor, to_unit, told, valued
 
 __all__ = [
-    "MLP",
     "FEATURES",
+    "MLP",
     "OGBENCH",
     "BestOfActor",
     "Bilinear",
@@ -47,8 +48,9 @@ __all__ = [
     "DeterministicActor",
     "DiscreteCritic",
     "Ensemble",
-    "FlowActor",
     "Features",
+    "FlowActor",
+    "ForwardModel",
     "GaussianActor",
     "GoalValue",
     "GreedyActor",
@@ -63,9 +65,9 @@ __all__ = [
     "PriorPolicy",
     "Quasimetric",
     "Scalar",
+    "SeeingPolicy",
     "SkillPolicy",
     "Successor",
-    "SeeingPolicy",
     "TanhGaussianActor",
     "UnitGaussianActor",
     "Value",
@@ -76,9 +78,9 @@ __all__ = [
     "multiply_in",
     "one_step_actor",
     "perceptron",
+    "seeing",
     "tanh_gaussian_actor",
     "tanh_normal_log_prob",
-    "seeing",
     "tanh_normal_sample",
     "to_sphere",
     "to_unit",

@@ -91,6 +91,10 @@ class MLP(eqx.Module):
     def __call__(self, *parts: jax.Array, key: jax.Array | None = None) -> jax.Array:
         return self.of_seen(self.see(parts[0]), *parts[1:], key=key)
 
+    def last_hidden(self, features: jax.Array) -> jax.Array:
+        """What the output layer takes: (..., width)."""
+        return eqx.tree_at(lambda net: net.output, self, None)(features)
+
     def of_seen(self, *parts: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """The outputs for features that `see` has looked at."""
         activate = ACTIVATIONS[self.activation]
