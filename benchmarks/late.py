@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
+from functools import partial
 
 import jax
 from speed import PEER, measure
@@ -39,21 +40,21 @@ def main(data: str, width: int, hasty_updates: int, repeats: int, seconds: float
     batch = one_batch(rows, published.view(), normalizer)
     rows = jax.tree.map(jax.numpy.asarray, rows)
 
-    def train(algorithm, state, start: int, count: int):
-        learner = updates.learner(state, algorithm, batch)
+    def train(algorithm, learner, start: int, count: int):
+        # A copy: the loop takes its argument's memory for its result.
+        learner = jax.tree.map(lambda leaf: leaf.copy(), learner)
         return jax.block_until_ready(
-            updates.from_table(algorithm, frozenset(), learner, keys, start, count, rows, normalizer).state
+            updates.from_table(algorithm, frozenset(), learner, keys, start, count, rows, normalizer)
         )
 
-    states = {"start": updates.fresh(published, experience.spec, keys)}
-    states["late"] = train(hasty, states["start"], 0, hasty_updates)
-    rates = {PEER: [], **{when: [] for when in states}}
+    learners = {"start": updates.learner(updates.fresh(published, experience.spec, keys), published, batch)}
+    learners["late"] = train(hasty, learners["start"], 0, hasty_updates)
+    rates = {PEER: [], **{when: [] for when in learners}}
     for _ in range(repeats):
-        for when, state in states.items():
+        for when, learner in learners.items():
             # From the same state every time, and so few updates that it stays what it was.
-            rates[when].append(
-                timed(lambda count, state=state: train(published, state, hasty_updates, count), seconds)["rate"]
-            )
+            step = partial(train, published, learner, hasty_updates)
+            rates[when].append(timed(step, seconds)["rate"])
         if (found := measure(PEER, name, seconds)) is not None:
             rates[PEER].append(found["rate"])
     peer = statistics.median(rates[PEER]) if rates[PEER] else float("nan")

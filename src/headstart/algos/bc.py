@@ -108,7 +108,10 @@ class BC:
         grads, metrics = jax.grad(actor_loss, has_aux=True)(state.nets["actor"])
         actor, opt_state = optim.step(optim.adam(self.actor_lr), grads, state.opt_state["actor"], state.nets["actor"])
         return dataclasses.replace(
-            state, nets={"actor": actor}, opt_state={"actor": opt_state}, step=state.step + 1
+            state,
+            nets=state.nets | {"actor": actor},
+            opt_state=state.opt_state | {"actor": opt_state},
+            step=state.step + 1,
         ), metrics
 
     def policy(self, state):

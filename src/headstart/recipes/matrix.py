@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from headstart.artifact import Artifact
     from headstart.data.dataset import Dataset
 
-GOAL = 1
-"""The task, of OGBench's five goals; the others are what multi-task pretraining knows."""
+OTHERS = {"top left": 0, "top right": 3, "bottom left": 21, "middle left": 12}
+"""What multi-task pretraining knows: tasks -> cells of their goals."""
+
+TASK = "bottom right"
+"""The task of all cells."""
 
 ROUTES = {
     "none": "no pretraining",
@@ -171,7 +174,7 @@ class Study:
         if column == "online":
             options |= {"steps": self._online_steps, "env": self._env, "eval_env": None, "lanes": 5, "collect": 20}
         if row == "multi-task":
-            options |= {"task": _task_name(GOAL)}
+            options |= {"task": TASK}
             if column != "online":
                 options |= {"mix": self._other_tasks(), "mix_share": 0.5}
         if row == "passive":
@@ -210,16 +213,11 @@ class Study:
         from headstart.data import transform
         from headstart.recipes.maze import NAME
 
-        parts = [
-            transform.of_task(
-                self._collected(
-                    f"goal-{goal}", f"{NAME}?distance=0&goal={goal}&{DECISIONS}", self._recipe.pile_episodes // 4, 0.3
-                ),
-                _task_name(goal),
-            )
-            for goal in range(1, 6)
-            if goal != GOAL
-        ]
+        episodes = self._recipe.pile_episodes // len(OTHERS)
+        parts = []
+        for name, cell in OTHERS.items():
+            env = f"{NAME}?distance=0&goal={cell}&{DECISIONS}"
+            parts.append(transform.of_task(self._collected(name.replace(" ", "-"), env, episodes, 0.3), name))
         return transform.concatenate(parts)
 
     def _collected(self, name: str, env: str, episodes: int, to_goal: float) -> Dataset:
@@ -272,10 +270,6 @@ ADAPTED: dict[str, tuple[Setting | None, Setting]] = {
 }
 """Row -> algorithms of adaptation: of RL (None: the one that goes on from a prompted skill), and of cloning with the
 same kind of policy."""
-
-
-def _task_name(goal: int) -> str:
-    return f"goal {goal}"
 
 
 def _tables(cells: Mapping[str, Mapping[str, Any]], recipe: Matrix, seeds: int, markdown: Any, text: Any) -> str:
