@@ -30,7 +30,7 @@ class AntmazeGoals:
     seeds: int = 3
     """Training seeds side by side (published: 8)."""
     offline_steps: int | None = None
-    """Gradient steps of pretraining (None: 1,000,000 as published, or 10,000 with --small)."""
+    """Gradient steps of pretraining (None: 1,000,000 as published, or 5000 with --small)."""
     online_steps: int = 0
     """Environment steps of finetuning on one goal; 0: none."""
     task: int = 1
@@ -54,7 +54,7 @@ class AntmazeGoals:
             {name: self._algorithm(name) for name in self.methods}, PUBLISHED, self.task, online,
         )  # fmt: skip
         study(
-            [problem], out, title="Ant maze", steps=self.offline_steps or (10_000 if self.small else 1_000_000),
+            [problem], out, title="Ant maze", steps=self.offline_steps or (5000 if self.small else 1_000_000),
             seeds=self.seeds, eval_episodes=self.eval_episodes, resume=resume, sinks=sinks,
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ def study(
 ) -> None:  # fmt: skip
     """Run every algorithm on every problem; write `results.md`, `results.json` and pictures in `out`, print the tables.
 
-    steps: gradient steps of pretraining. eval_episodes: of each seed over all goals; half as many on the one of
+    steps: gradient steps of pretraining. eval_episodes: of each seed over all goals, a fifth of it on the one of
     finetuning. Each algorithm has the folder `out / problem / algorithm` with its runs `pretrain`, `finetune` and
     `scratch`, which is as finetuning, but from fresh networks; with `resume` complete ones are kept.
     """
@@ -76,7 +76,7 @@ def study(
             }
             say(f"  {text(found[name]['success'], 'success')}")
             if problem.online["steps"]:
-                episodes = max(1, eval_episodes // 2)
+                episodes = max(1, eval_episodes // 5)
                 curves[name] = _finetuned(problem, algorithm, model, folder, episodes, resume, common)
                 ends = [curve.intervals()[[0, -1]].tolist() for curve in curves[name]]
                 found[name] |= {"before": ends[0][0], "after": ends[0][1], "scratch": ends[1][1]}
