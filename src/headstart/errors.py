@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
 from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 
 class HeadstartError(Exception):
@@ -37,3 +42,22 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known[:20])}{more}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")
+
+
+def install(*extras: str) -> str:
+    """The commands, one an extra, that install what is missing: from the clone that this was installed from or runs in,
+    else from a package index."""
+    return " or ".join(f"`pip install {shlex.quote(f'{_origin()}[{extra}]')}`" for extra in extras)
+
+
+def _origin() -> str:
+    """What pip calls this package: the path of its clone, or its name."""
+    clone = Path(__file__).parents[2]
+    if (clone / "pyproject.toml").is_file():
+        return str(clone)
+    try:
+        told = metadata.distribution("headstart").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        told = None
+    found = json.loads(told) if told else {}
+    return unquote(urlsplit(found["url"]).path) if "dir_info" in found else "headstart"

@@ -86,7 +86,9 @@ def test_the_collected_data_is_inspected_and_converted(home, headstart):
     found = json.loads(out)
     assert code == 0
     assert found["episodes"] == 20
-    assert {"bc", "calql", "iql", "sac"} <= set(found["algorithms"])
+    assert {"bc", "calql", "iql"} <= set(found["algorithms"])
+    assert found["online_algorithms"] == ["rlpd", "sac"]
+    assert "with finetune --env  " in headstart("data", "inspect", f"minari:{home / 'data'}")[1]
     # Relative folders too, and data comes back as it was.
     assert headstart("data", "convert", f"minari:{home / 'data'}", "minari:copies/one")[0] == 0
     assert headstart("data", "convert", "minari:copies/one", "arrays:copies/two")[0] == 0

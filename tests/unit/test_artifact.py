@@ -426,14 +426,32 @@ def test_folders_without_an_artifact_say_what_was_expected(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "note").touch()
     expected = r"expected an artifact \(a folder with artifact.json\) or the folder of a run that has written one"
     cases = {
         "none": "none does not exist", "empty": "empty is empty", "run/config.json": "config.json is a file",
-        "run": "run holds neither artifact.json nor artifact/artifact.json",
+        "folder": "folder holds neither artifact.json nor artifact/artifact.json",
     }  # fmt: skip
     for name, message in cases.items():
         with pytest.raises(ArtifactError, match=f"{message}; {expected}"):
             Artifact.load(tmp_path / name)
+
+
+def test_a_run_that_is_not_complete_says_how_to_go_on(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="run is a run that is not complete; go on with it .* --resume"):
+        Artifact.load(tmp_path / "run")
+
+
+def test_a_folder_of_several_runs_names_them(tmp_path):
+    for name in ("calql/pretrain", "cql/pretrain"):
+        model(BC).save(tmp_path / name / "artifact")
+    with pytest.raises(
+        ArtifactError, match=r"holds several runs; name one of them: \S*/calql/pretrain, \S*/cql/pretrain$"
+    ):
+        Artifact.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "normalizer.safetensors"])

@@ -227,7 +227,7 @@ def test_ogbench_hands_out_its_five_goals():
         ("CartPole-v9", "unknown environment 'CartPole-v9'; did you mean 'CartPole-v1'"),
         ("headstart/chian", "did you mean 'headstart/chain'"),
         ("headstart/chain?slp=0.1", "unknown argument of headstart/chain 'slp'; did you mean 'slip'"),
-        ("tests/Counter-v0?gaol=3", "tests/Counter-v0 does not take the arguments {'gaol': 3}"),
+        ("tests/Counter-v0?gaol=3", "unknown argument of tests/Counter-v0 'gaol'; did you mean 'goal'"),
         ("tests/Counter-v0?repeat=0", "repeat must be a whole number of at least 1, found 0"),
         ("tests/Counter-v0?steps=many", "steps must be a whole number of at least 1, found 'many'"),
         ("tests/Counter-v0?sparse=2", "sparse must be 0 or 1, found 2"),
@@ -247,7 +247,7 @@ def test_errors_name_the_culprit(env, message):
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(UsageError, match=r"ogbench and gymnasium_robotics need .* `pip install 'headstart\[mujoco\]'`"):
+    with pytest.raises(UsageError, match=r"ogbench and gymnasium_robotics need .* `pip install \S*\[mujoco\]'?`"):
         factory.make("Nowhere-v0")
 
 

@@ -112,12 +112,30 @@ def test_other_metrics_and_what_does_not_exist(tmp_path):
         look([run])
 
 
-def test_a_silent_run_is_said_to_be_silent(tmp_path, monkeypatch):
+def test_a_silent_run_is_said_to_be_stopped(tmp_path, monkeypatch):
     begin(tmp_path / "run")
     advance(tmp_path / "run", 10)
     now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    assert not look([tmp_path]).statuses[0].stopped
     monkeypatch.setattr(time, "time", lambda: now + 3700)
-    assert look([tmp_path]).statuses[0].describe().endswith("no news for 1:01:40")
+    said = look([tmp_path]).statuses[0].describe()
+    assert said.endswith("steps, stopped: no news for 1:01:40 (--resume goes on)")
+    assert "left" not in said
+
+
+def test_a_run_whose_log_steps_take_long_is_given_time(tmp_path, monkeypatch):
+    begin(tmp_path / "run")
+    advance(tmp_path / "run", 10)
+    lines = [
+        {"phase": "online", "step": step, "seconds": seconds, "rate": 1.0} for step, seconds in ((5, 9), (10, 209))
+    ]
+    (tmp_path / "run" / "timing.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 900)
+    assert not look([tmp_path]).statuses[0].stopped
+    monkeypatch.setattr(time, "time", lambda: now + 1100)
+    assert look([tmp_path]).statuses[0].stopped
 
 
 def test_lines_run_from_corner_to_corner():

@@ -61,6 +61,10 @@ ALGORITHMS: dict[str, Callable[..., Any]] = KINDS | PRESETS
 """What a user may name."""
 
 
+ONLINE = ("rlpd", "sac")
+"""What learns by acting: on data alone nothing holds its values to what the data shows."""
+
+
 def algorithm(name: str, **changes: Any) -> Any:
     """The algorithm of that name with some fields changed.
 

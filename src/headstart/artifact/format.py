@@ -274,6 +274,15 @@ def _locate(path: Path) -> Path:
         raise ArtifactError(f"{path} does not exist; {expected}")
     if not any(path.iterdir()):
         raise ArtifactError(f"{path} is empty; {expected}")
+    if (path / "config.json").is_file():
+        raise ArtifactError(
+            f"{path} is a run that is not complete; go on with it by the command that started it and --resume"
+        )
+    # Such as the folder of a recipe.
+    runs = sorted(str(file.parents[1]) for file in path.glob(f"*/**/artifact/{MANIFEST}"))
+    if runs:
+        more = f" and {len(runs) - 8} more" if len(runs) > 8 else ""
+        raise ArtifactError(f"{path} holds several runs; name one of them: {', '.join(runs[:8])}{more}")
     raise ArtifactError(f"{path} holds neither {MANIFEST} nor artifact/{MANIFEST}; {expected}")
 
 

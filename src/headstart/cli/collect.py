@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def collect(
     folder = minari_format.write(data, locator, overwrite, algorithm=who)
     solved = f" ({sum(bool(e['successes'].any()) for e in found):,} solved)" if "successes" in found[0] else ""
     print(f"{data.episodes:,} episodes{solved}, {data.steps:,} steps written to {folder}")
+    print(f"next: headstart data inspect {shlex.quote(f'minari:{locator}')}")
+
 
 
 def _controller(name: str) -> Any:

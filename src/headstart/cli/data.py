@@ -28,13 +28,13 @@ def inspect(source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="
 
     data = sources.load(source)
     inspection = inspect(data, sources.disk_size(source))
-    algorithms = _algorithms(data, inspection)
+    offline, online = _algorithms(data, inspection)
     if json:
         from json import dumps
 
-        print(dumps(inspection.to_json() | {"algorithms": algorithms}, indent=2))
+        print(dumps(inspection.to_json() | {"algorithms": offline, "online_algorithms": online}, indent=2))
     else:
-        _show(inspection, algorithms)
+        _show(inspection, offline, online)
 
 
 def convert(
@@ -112,15 +112,16 @@ def main(args: list[str]) -> None:
         parse.call(VERBS[name], rest, f"headstart data {name}")
 
 
-def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:
-    """The algorithms that this data fits: those that can be set up for its spec and find every column sound."""
+def _algorithms(data: Dataset, inspection: Inspection) -> tuple[list[str], list[str]]:
+    """The algorithms that this data fits: those that can be set up for its spec and find every column sound. First what
+    learns from it alone, then what needs it beside an environment."""
     sound = {column.name.partition("/")[0]: True for column in inspection.columns}
     sound |= {column.name.partition("/")[0]: False for column in inspection.columns if column.nonfinite_rows}
     if not sound["observations"]:
-        return []
+        return [], []
     import jax
 
-    from headstart.algos.registry import ALGORITHMS
+    from headstart.algos.registry import ALGORITHMS, ONLINE
     from headstart.errors import UsageError
 
     names = []
@@ -135,10 +136,10 @@ def _algorithms(data: Dataset, inspection: Inspection) -> list[str]:
         except UsageError:
             continue
         names.append(name)
-    return sorted(names)
+    return sorted(set(names) - set(ONLINE)), sorted(set(names) & set(ONLINE))
 
 
-def _show(found: Inspection, algorithms: list[str]) -> None:
+def _show(found: Inspection, offline: list[str], online: list[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -186,7 +187,9 @@ def _show(found: Inspection, algorithms: list[str]) -> None:
     uses = Table.grid(padding=(0, 2))
     for use in found.uses:
         uses.add_row(use.name, "[green]yes[/green]" if use.possible else "[red]no[/red]", escape(use.reason))
-    uses.add_row("algorithms", "", ", ".join(algorithms) or "none")
+    uses.add_row("algorithms", "", ", ".join(offline) or "none")
+    if online:
+        uses.add_row("with finetune --env", "", ", ".join(online))
     console.print(uses)
 
 

@@ -56,14 +56,18 @@ def call(function: Callable[..., None], args: Sequence[str], prog: str) -> None:
         raise _in_flags(error, function) from error
 
 
-def choose(args: Sequence[str], prog: str, kind: str, about: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The name that the first argument chooses, and the other arguments. about: {name: one line of help}.
+def choose(
+    args: Sequence[str], prog: str, kind: str, about: Mapping[str, str], note: str = ""
+) -> tuple[str, list[str]]:
+    """The name that the first argument chooses, and the other arguments. about: {name: one line of help}. note: more
+    that --help says.
 
     Prints a list of the names and raises `SystemExit` for --help. Raises `UsageError` where none or an unknown one is
     given.
     """
     if args and args[0] in HELP:
-        print(f"usage: {prog} {kind.upper()} [OPTIONS]\n\n{listing(about)}\n\nSee {prog} {kind.upper()} --help.")
+        more = f"{note}\n\n" if note else ""
+        print(f"usage: {prog} {kind.upper()} [OPTIONS]\n\n{listing(about)}\n\n{more}See {prog} {kind.upper()} --help.")
         raise SystemExit(0)
     if not args or args[0].startswith("-"):
         found = f"found {args[0]}" if args else "found nothing"

@@ -9,10 +9,14 @@ from headstart.cli import outcome, parse
 from headstart.cli import prompt as prompts
 from headstart.train.options import OfflineOptions
 
+FIELDS = """\
+Every field of an algorithm is a flag: --batch-size 512, lists as --actor-widths 256 256, switches as --layer-norm and
+--no-layer-norm. What is not given has the published value, which --help shows."""
+
 
 def main(args: list[str]) -> None:
     about = {name: parse.first_line(make) for name, make in registry.ALGORITHMS.items()}
-    name, rest = parse.choose(args, "headstart pretrain", "algorithm", about)
+    name, rest = parse.choose(args, "headstart pretrain", "algorithm", about, FIELDS)
     from tyro.conf import OmitArgPrefixes as Flat
 
     preset = registry.algorithm(name)

@@ -11,7 +11,7 @@ import numpy as np
 from headstart.data.columns import scalars
 from headstart.data.dataset import Dataset, Provenance
 from headstart.data.files import existing, read_npz, require, same_length
-from headstart.errors import DataError, UsageError, unknown
+from headstart.errors import DataError, UsageError, install, unknown
 
 
 def path(locator: str) -> Path:
@@ -96,7 +96,7 @@ def _names(locator: str) -> tuple[str, str]:
         import ogbench  # noqa: F401  # registers its environments
     except ImportError as error:
         raise UsageError(
-            f"ogbench:{locator} needs OGBench (pip install 'headstart[ogbench]'); a file of its layout must end in .npz"
+            f"ogbench:{locator} needs OGBench; try {install('ogbench')}; a file of its layout must end in .npz"
         ) from error
     parts = locator.removesuffix("-val").split("-")
     val = "-val" if locator.endswith("-val") else ""

@@ -25,8 +25,8 @@ import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from headstart.envs.names import RESERVED, import_named, parse
-from headstart.errors import UsageError, unknown
+from headstart.envs.names import RESERVED, accept, import_named, parse
+from headstart.errors import UsageError, install, unknown
 from headstart.spec import Spec
 
 if TYPE_CHECKING:
@@ -118,10 +118,11 @@ def _base(name: str, arguments: dict[str, Any], own_limit: bool, render: bool) -
             images = {"render_mode": "rgb_array"} if render else {}
             made = gymnasium.make(name, disable_env_checker=True, **limit, **images, **arguments)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
-        install = _install(*PACKAGES.values())
-        raise UsageError(f"{name} needs a package that is missing ({error}); try {install}") from error
+        hint = install(*PACKAGES.values())
+        raise UsageError(f"{name} needs a package that is missing ({error}); try {hint}") from error
     except TypeError as error:
         if arguments and "argument" in str(error):
+            _require_known(name, arguments)
             raise UsageError(
                 f"{name} does not take the arguments {arguments}: {error}; every environment takes "
                 f"{', '.join(RESERVED)}"
@@ -129,6 +130,18 @@ def _base(name: str, arguments: dict[str, Any], own_limit: bool, render: bool) -
         raise
     _drop_model_file(made)
     return made
+
+
+def _require_known(name: str, arguments: dict[str, Any]) -> None:
+    """Raise `UsageError` that names the known ones for an argument that the environment does not take, where its
+    signature tells."""
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    creator = gymnasium.spec(name).entry_point
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    if callable(creator):
+        accept(creator, arguments, name, RESERVED)
 
 
 def _drop_model_file(env: gymnasium.Env) -> None:
@@ -166,7 +179,7 @@ def _find(name: str) -> None:
 
         error = unknown("environment", name, [*gymnasium.registry, *tabular.names()])
         if missing:
-            extras = _install(*(PACKAGES[package] for package in missing))
+            extras = install(*(PACKAGES[package] for package in missing))
             raise UsageError(f"{error}; environments of {' and '.join(missing)} need {extras}")
         raise error
 
@@ -181,10 +194,6 @@ def _import(package: str) -> None:
         raise UsageError(
             f"{package} cannot be imported with MUJOCO_GL={chosen} ({error}); unset it, or try egl or osmesa"
         ) from error
-
-
-def _install(*extras: str) -> str:
-    return " or ".join(f"`pip install 'headstart[{extra}]'`" for extra in extras)
 
 
 def _quiet() -> warnings.catch_warnings:

@@ -22,7 +22,7 @@ import numpy as np
 from headstart.envs import factory
 from headstart.envs.lanes import Actor, Lanes, play
 from headstart.envs.names import parse
-from headstart.errors import HeadstartError, UsageError
+from headstart.errors import HeadstartError, UsageError, install
 
 REFUSED = 3
 """Exit code of the drawing process where another way to draw would not help."""
@@ -65,7 +65,7 @@ def require_new(path: str | Path) -> None:
     if path.exists():
         raise UsageError(f"{path} exists; choose another file")
     if importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise UsageError("videos need imageio-ffmpeg; try `pip install 'headstart[video]'`")
+        raise UsageError(f"videos need imageio-ffmpeg; try {install('video')}")
 
 
 def film(env: str, takes: Sequence[Take], path: str | Path) -> None:

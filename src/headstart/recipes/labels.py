@@ -174,8 +174,8 @@ class Labels:
         rewards = data.rewards[data.transitions]
         scale = 1.0 / float(rewards.std()) if name in ("distance", "preferences") else 1.0
         algorithm = IQL(
-            actor_widths=(64, 64), critic_widths=(64, 64), batch_size=128, actor_lr=1e-3, critic_lr=1e-3, tau=1e-2,
-            discount=DISCOUNT, expectile=0.9, inverse_temperature=10.0, policy_kind="tanh_gaussian", critic_bias=scale * mean_return(data, DISCOUNT),
+            actor_widths=(64, 64), critic_widths=(64, 64), batch_size=128, actor_lr=1e-3, critic_lr=3e-3, tau=1e-2,
+            discount=DISCOUNT, critic_bias=scale * mean_return(data, DISCOUNT),
         )  # fmt: skip
         model = api.pretrain(
             algorithm, data, steps=self.steps, seed=seed, reward_scale=scale, sinks=sinks,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -83,7 +85,14 @@ class Quickstart:
             print(READING)
         print(f"picture: {picture}")
         agent = shlex.quote(str(out / self.methods[0] / "finetune"))
+        model = shlex.quote(str(out / self.methods[0] / "pretrain"))
+        data_source = shlex.quote(f"arrays:{out / 'data'}")
+        print(f"data: {data_source}")
+        activate = Path(sys.prefix) / "bin" / "activate"
+        if activate.is_file() and shutil.which("headstart") is None:
+            print(f"next: . {shlex.quote(os.path.relpath(activate))}")
         print(f"next: headstart evaluate {agent} --episodes 100")
+        print(f"  or: headstart diagnose {model} --data {data_source}")
         print(f"  or: headstart report {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report'))}")
 
     def _method(self, name: str, data: Dataset) -> Method:

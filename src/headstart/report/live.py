@@ -21,7 +21,10 @@ METRICS = (("q_policy", "q_data", "value", "action_error"), ("td_loss", "actor_l
 """Metrics that are shown unless others are asked for: of each group the first that a phase has."""
 
 SILENCE = 120.0
-"""Seconds without news after which a run that is not complete is said to be silent."""
+"""Seconds without news after which a run that is not complete is taken for stopped."""
+
+PATIENCE = 5.0
+"""A run is given so many times what its last log step took, where that is longer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Where one run is. rate: steps a second, None before the first log step. age: seconds since its files changed."""
+    """Where one run is. rate: steps a second, None before the first log step. age: seconds since its files changed.
+    stopped: it is not complete, and has been silent for so long that it was probably killed."""
 
     run: str
     phase: str
@@ -53,15 +57,18 @@ class Status:
     rate: float | None
     complete: bool
     age: float
+    stopped: bool = False
 
     def describe(self) -> str:
-        """Short text: `1,200 of 2,000 steps, 35/s, 0:23 left`."""
+        """Short text: `1,200 of 2,000 steps, 35/s, 0:23 left`; `..., stopped: no news for 3:20 (--resume goes on)`."""
         text = f"{self.step:,} of {self.total:,} steps"
         if self.complete:
             return f"{text}, complete"
+        if self.stopped:
+            return f"{text}, stopped: no news for {_clock(self.age)} (--resume goes on)"
         if self.rate:
             text += f", {self.rate:,.0f}/s, {_clock((self.total - self.step) / self.rate)} left"
-        return text + (f", no news for {_clock(self.age)}" if self.age > SILENCE else "")
+        return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +109,17 @@ def _label(run: RunFiles) -> str:
 def _status(label: str, run: RunFiles, logs: dict[str, list[dict[str, Any]]]) -> Status:
     files = [run.folder / "config.json", *(run.folder / f"{log}.jsonl" for log in LOGS)]
     changed = max(file.stat().st_mtime for file in files if file.exists())
+    age, complete = max(0.0, time.time() - changed), run.manifest is not None
+    seconds = [0.0, *(line["seconds"] for line in logs["timing"])]
     return Status(
         run=label,
         phase=run.config["phase"],
         step=max((lines[-1]["step"] for lines in logs.values() if lines), default=0),
         total=run.config["options"]["steps"],
         rate=logs["timing"][-1]["rate"] if logs["timing"] else None,
-        complete=run.manifest is not None,
-        age=max(0.0, time.time() - changed),
+        complete=complete,
+        age=age,
+        stopped=not complete and age > max(SILENCE, PATIENCE * (seconds[-1] - seconds[-2:][0])),
     )
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headstart.train.evaluate import bounds
 from headstart.train.scores import Curve, Finetuning, Score, Trace
 
 __all__ = ["Curve", "Finetuning", "Score", "Trace", "markdown", "text"]
 
 
 def text(value: tuple[float, float, float] | None, score: Score) -> str:
-    """`57% [43, 71]`, or `-63.2 [-70.1, -55]`."""
+    """`57% [43, 71]`, or `-63.2 [-70.1, -55]`; `100% [all alike]` where there is no spread."""
     if value is None:
         return "-"
     if score == "success":
         mean, low, high = (100.0 * part for part in value)
-        return f"{mean:.0f}% [{low:.0f}, {high:.0f}]"
+        return f"{mean:.0f}% {bounds(low, high, '.0f')}"
     mean, low, high = value
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{mean:.3g} {bounds(low, high, '.3g')}"
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

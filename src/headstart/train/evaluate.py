@@ -68,8 +68,9 @@ def evaluate(
     Raises `UsageError` for unknown environments and those without goals where these are asked for, `TrainingError` for
     actions that are not finite.
     """
-    if episodes < 1 or members < 1:
-        raise UsageError(f"evaluation needs at least one episode and member, found {episodes} and {members}")
+    for name, count in {"episodes": episodes, "members": members}.items():
+        if count < 1:
+            raise UsageError(f"an evaluation needs at least one {name[:-1]}, found {count} ({name})")
     if isinstance(env, str):
         with Lanes(env, members * max(1, min(lanes, episodes))) as opened:
             return evaluate(act, opened, episodes=episodes, seed=seed, members=members, goals=goals, low=low, tape=tape)
@@ -134,6 +135,12 @@ def interval(
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return float(values.mean()), float(low), float(high)
+
+
+def bounds(low: float, high: float, form: str) -> str:
+    """An interval as text: `[43, 71]`; `[all alike]` where resampling finds no spread, which says nothing of how far
+    the value would be off in other episodes."""
+    return "[all alike]" if low == high else f"[{low:{form}}, {high:{form}}]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,13 +214,13 @@ class Evaluation:
     def describe(self) -> str:
         """Short text: `return -63.2 [-70.1, -55.0], success 57% [43, 71] (50 episodes x 3 seeds)`."""
         mean, low, high = self.returns
-        text = f"return {mean:.4g} [{low:.4g}, {high:.4g}]"
+        text = f"return {mean:.4g} {bounds(low, high, '.4g')}"
         if self.success is not None:
             mean, low, high = (100.0 * value for value in self.success)
-            text += f", success {mean:.0f}% [{low:.0f}, {high:.0f}]"
+            text += f", success {mean:.0f}% {bounds(low, high, '.0f')}"
         if self.normalized is not None:
             mean, low, high = self.normalized
-            text += f", normalised {mean:.1f} [{low:.1f}, {high:.1f}]"
+            text += f", normalised {mean:.1f} {bounds(low, high, '.1f')}"
         if len(self.tasks) > 1:
             text += f", by task {' '.join(f'{100.0 * share:.0f}%' for share in self.tasks.values())}"
         return f"{text} ({len(self.episodes[0])} episodes x {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)})"

@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Run:
         self.folder = None if folder is None else Path(folder)
         self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in LOGS}
         self._checkpoints = None
+        self._resumed = resume
         require_free(folder, resume)
         self._sinks = Fan(sinks, self.folder, config)
         if self.folder is None:
@@ -147,6 +149,8 @@ class Run:
         if self.folder is None or (step := self._manager().latest_step()) is None:
             for log in LOGS if self.folder is not None else ():
                 self._cut(log, 0)
+            if self._resumed:
+                print(f"{self.folder}: no checkpoint was written yet, starting from step 0", file=sys.stderr)
             return None
         import orbax.checkpoint as ocp
 
@@ -160,6 +164,7 @@ class Run:
             raise TrainingError(f"{folder} is damaged: {error}; remove it to go on from the one before") from error
         for log, size in restored["logs"].items():
             self._cut(log, size)
+        print(f"{self.folder}: going on from step {step:,}", file=sys.stderr)
         return step, learner, restored["arrays"].get("more", {})
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from headstart.errors import UsageError, unknown
+from headstart.errors import UsageError, install, unknown
 
 
 class Sink(Protocol):
@@ -118,7 +118,7 @@ def require(sinks: Collection[str | Sink], folder: str | Path | None) -> None:
         if name not in SINKS:
             raise unknown("sink", name, SINKS)
         if importlib.util.find_spec(SINKS[name][1]) is None:
-            raise UsageError(f"the sink {name} needs {SINKS[name][1]}; try `pip install 'headstart[{name}]'`")
+            raise UsageError(f"the sink {name} needs {SINKS[name][1]}; try {install(name)}")
         if folder is None:
             raise UsageError(f"the sink {name} needs the folder of the run (out)")
 
