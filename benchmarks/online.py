@@ -3,8 +3,10 @@
     python benchmarks/online.py --env "AdroitHandDoor-v1?reward_type=sparse&sparse=1" --algorithms iql calql
 
 Each algorithm is pretrained for one step on random episodes and finetuned twice on half-and-half batches, one update a
-step; the second run, whose programs are compiled, is the one that is measured. Parts are timed from outside, each made
-to wait for its result. `loop`: what is neither updates nor the environment, as a share of these two.
+step; the second run, whose programs are compiled, is the one that is measured, without its set-up (environments made,
+the update traced). Parts are timed from outside, each made to wait for its result. `loop`: what is neither updates nor
+the environment, as a share of these two. `cores`: how many cores are busy during updates; where these are nearly all
+there are, collecting meanwhile would gain nothing.
 """
 
 from __future__ import annotations
@@ -24,23 +26,27 @@ from headstart.envs.controllers import Scripted
 from headstart.envs.lanes import Lanes
 from headstart.train import acting, online, updates
 
-PARTS = {"updates": (updates, "from_batches"), "environment": (Lanes, "step"), "acting": (acting, "act"),
+PARTS = {"updates": (updates, "from_batches"), "environment": (Lanes, "step"), "acting": (acting.Sampler, "__call__"),
          "batches": (online, "draw_batches")}  # fmt: skip
 """What is timed: the name of a part -> where its function is looked up."""
 WHOLE = {"all": (online, "train")}
+SETUP = {"environments": (Lanes, "__init__"), "tracing": (updates, "learner")}
 
 
-def profiled(run: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of each part of `run()`, and of the whole loop in it."""
-    places = PARTS | WHOLE
+def profiled(run: Callable[[], Any]) -> tuple[dict[str, float], float]:
+    """Seconds of each part of `run()`, of its set-up and of the whole loop; and the cores busy during updates."""
+    places = PARTS | WHOLE | SETUP
     spent = dict.fromkeys(places, 0.0)
+    busy = 0.0
     originals = {part: getattr(*place) for part, place in places.items()}
 
     def clocked(part: str) -> Callable:
         def call(*args, **kwargs):
-            begun = time.perf_counter()
+            nonlocal busy
+            begun, worked = time.perf_counter(), time.process_time()
             result = jax.block_until_ready(originals[part](*args, **kwargs))
             spent[part] += time.perf_counter() - begun
+            busy += time.process_time() - worked if part == "updates" else 0.0
             return result
 
         return call
@@ -49,7 +55,7 @@ def profiled(run: Callable[[], Any]) -> dict[str, float]:
         for part, place in places.items():
             setattr(*place, clocked(part))
         run()
-        return spent
+        return spent, busy / spent["updates"]
     finally:
         for part, place in places.items():
             setattr(*place, originals[part])
@@ -66,6 +72,15 @@ def microseconds(call: Callable[..., Any], *args: Any, times: int = 2000) -> flo
     return 1e6 * float(np.median(spent))
 
 
+def parts(spent: dict[str, float]) -> tuple[float, list[float], float]:
+    """Seconds without the set-up; the shares of `PARTS` and of the rest in them; and what the loop costs, as a share of
+    updates and environment. spent: as of `profiled`."""
+    total = spent["all"] - sum(spent[part] for part in SETUP)
+    seconds = [spent[part] for part in PARTS]
+    shares = [each / total for each in [*seconds, total - sum(seconds)]]
+    return total, shares, total / (spent["updates"] + spent["environment"]) - 1.0
+
+
 def measured(name: str, data: Any, arguments: argparse.Namespace) -> list[str]:
     """The cells of one line of the table."""
     widths = (arguments.width,) * 2
@@ -79,15 +94,13 @@ def measured(name: str, data: Any, arguments: argparse.Namespace) -> list[str]:
         )  # fmt: skip
 
     run()
-    spent = profiled(run)
-    total = spent.pop("all")
-    shares = [100.0 * seconds / total for seconds in [*spent.values(), total - sum(spent.values())]]
-    loop = 100.0 * (total / (spent["updates"] + spent["environment"]) - 1.0)
+    spent, cores = profiled(run)
+    total, shares, loop = parts(spent)
     observation = data.observations[0]
     actions = microseconds(model.policy, observation), microseconds(model.policy, observation, jax.random.key(0))
     return [
-        name, f"{arguments.steps / total:.3g}", *(f"{share:.0f}%" for share in shares), f"{loop:.0f}%",
-        *(f"{each:.0f}" for each in actions),
+        name, f"{arguments.steps / total:.3g}", *(f"{100.0 * share:.0f}%" for share in shares), f"{100.0 * loop:.1f}%",
+        f"{cores:.1f}", f"{1e6 * spent['acting'] / arguments.steps:.0f}", *(f"{each:.0f}" for each in actions),
     ]  # fmt: skip
 
 
@@ -101,7 +114,8 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     arguments = parser.parse_args()
     data = to_dataset(collect(Scripted("random"), arguments.env, episodes=10, seed=0), arguments.env, ())
-    header = ["algorithm", "steps/s", *PARTS, "rest", "loop", "likeliest action, us", "sampled action, us"]
+    header = ["algorithm", "steps/s", *PARTS, "rest", "loop", "cores"]
+    header += ["acting in the loop, us", "likeliest action, us", "sampled action, us"]
     print(f"| {' | '.join(header)} |")
     print("|---" * len(header) + "|")
     for name in arguments.algorithms:

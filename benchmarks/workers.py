@@ -56,14 +56,14 @@ TASKS = {
 } | {f"{name}-256": Task(name, 256) for name in ("iql", "td3bc", "bc")}  # fmt: skip
 
 
-def arrays():
+def arrays(transitions: int = TRANSITIONS):
     """Random episodes of 200 steps: observations, actions, rewards, ends of episodes."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    observations = rng.standard_normal((TRANSITIONS, OBSERVATION)).astype(np.float32)
-    actions = rng.uniform(-0.99, 0.99, (TRANSITIONS, ACTION)).astype(np.float32)
-    return observations, actions, -np.ones(TRANSITIONS, np.float32), np.arange(TRANSITIONS) % EPISODE == EPISODE - 1
+    observations = rng.standard_normal((transitions, OBSERVATION), np.float32)
+    actions = 1.98 * rng.random((transitions, ACTION), np.float32) - np.float32(0.99)
+    return observations, actions, -np.ones(transitions, np.float32), np.arange(transitions) % EPISODE == EPISODE - 1
 
 
 def timed(step: Callable[[int], None], seconds: float) -> dict[str, float]:
@@ -84,13 +84,7 @@ def timed(step: Callable[[int], None], seconds: float) -> dict[str, float]:
 
 
 def headstart(name: str, seconds: float) -> dict[str, float]:
-    import jax
-
     from headstart.algos.registry import algorithm
-    from headstart.data.dataset import Dataset
-    from headstart.data.normalize import Normalizer
-    from headstart.data.views import one_batch, table
-    from headstart.train import updates
 
     task = TASKS[name]
     settings = {"actor_widths": task.actor, "batch_size": BATCH} | dict(task.changes)
@@ -98,28 +92,58 @@ def headstart(name: str, seconds: float) -> dict[str, float]:
         settings["critic_widths"] = task.critic
     if task.algorithm == "calql":
         settings["weight"] = 1.0
-    made = algorithm(task.algorithm, **settings)
-    observations, actions, rewards, ends = arrays()
-    data = Dataset.from_arrays(observations, actions, rewards, timeouts=ends, next_observations=observations)
-    normalizer = Normalizer.of(data.spec)
-    rows = table(data, made.view())
-    keys = jax.random.split(jax.random.key(0), 1)
-    batch = one_batch(rows, made.view(), normalizer)
-    learner = updates.learner(updates.fresh(made, data.spec, keys), made, batch)
-    rows = jax.tree.map(jax.numpy.asarray, rows)
-    done = 0
+    training = Training(algorithm(task.algorithm, **settings), dataset(), precision=task.precision)
+    return timed(training.step, seconds) | {"gflop": training.gflop()}
 
-    def step(count: int) -> None:
-        nonlocal learner, done
-        learner = updates.from_table(
-            made, frozenset(), learner, keys, done, count, rows, normalizer, precision=task.precision
-        )
-        jax.block_until_ready(learner.count)
-        done += count
 
-    found = timed(step, seconds)
-    state = jax.tree.map(lambda leaf: leaf[0], learner.state)
-    return found | {"gflop": product_flops(jax.make_jaxpr(made.update)(state, batch, keys[0]).jaxpr) / 1e9}
+def dataset(transitions: int = TRANSITIONS) -> Any:
+    """The arrays as a data set."""
+    from headstart.data.dataset import Dataset
+
+    observations, actions, rewards, ends = arrays(transitions)
+    return Dataset.from_arrays(observations, actions, rewards, timeouts=ends, next_observations=observations)
+
+
+class Training:
+    """An algorithm that learns from a data set as `pretrain` has it learn. data_bytes: of the columns that it reads."""
+
+    def __init__(self, algorithm: Any, data: Any, seeds: int = 1, precision: str = "float32"):
+        import jax
+
+        from headstart.data.normalize import Normalizer
+        from headstart.data.views import one_batch, table
+        from headstart.train import updates
+
+        self._update, normalizer = algorithm.update, Normalizer.of(data.spec)
+        rows = table(data, algorithm.view())
+        self.data_bytes = rows.nbytes
+        keys = jax.random.split(jax.random.key(0), seeds)
+        self._batch = one_batch(rows, algorithm.view(), normalizer)
+        self._learner = updates.learner(updates.fresh(algorithm, data.spec, keys), algorithm, self._batch)
+        rows = jax.tree.map(jax.numpy.asarray, rows)
+        self._done = 0
+
+        def advance(learner: Any, done: int, count: int) -> Any:
+            return updates.from_table(
+                algorithm, frozenset(), learner, keys, done, count, rows, normalizer, precision=precision
+            )
+
+        self._advance = advance
+
+    def step(self, count: int) -> None:
+        """So many gradient steps of every seed."""
+        import jax
+
+        self._learner = self._advance(self._learner, self._done, count)
+        jax.block_until_ready(self._learner.count)
+        self._done += count
+
+    def gflop(self) -> float:
+        """Of the matrix products in one gradient step of one seed."""
+        import jax
+
+        state = jax.tree.map(lambda leaf: leaf[0], self._learner.state)
+        return product_flops(jax.make_jaxpr(self._update)(state, self._batch, jax.random.key(0)).jaxpr) / 1e9
 
 
 def product_flops(jaxpr: Any) -> float:

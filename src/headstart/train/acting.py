@@ -12,6 +12,7 @@ import numpy as np
 
 from headstart import nets
 from headstart.algorithm import View
+from headstart.data.columns import map_arrays
 from headstart.data.normalize import Normalizer
 from headstart.errors import UsageError
 from headstart.nets.host import HostPolicy, on_host
@@ -101,7 +102,8 @@ class Sampler:
             return np.asarray(act(self._policies, self._normalizer, observations, keys=keys, context=context))
         actions = []
         for i, (policy, noise) in enumerate(zip(self._host, self._noise[step], strict=True)):
-            mine, told = jax.tree.map(lambda leaf, i=i: leaf[i], (observations, context))
+            mine = map_arrays(lambda part, i=i: part[i], observations)
+            told = None if context is None else context[i]
             actions.append(act_on_host(policy, self._normalizer, mine, noise, told))
         return np.stack(actions)
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from headstart.algorithm import Algorithm
+from headstart.data.columns import map_arrays
 from headstart.data.normalize import Normalizer
 from headstart.data.replay import Mixture, Replay, draw_batches
 from headstart.data.views import Table, one_batch
@@ -162,9 +163,11 @@ def _on_lanes(sample: acting.Sampler, seeds: int) -> Callable:
     them, (S * lanes, h, *shape); contexts: (S * lanes, c) or None."""
 
     def act(lanes: Lanes, step: int, contexts: Any) -> np.ndarray:
-        sights = lanes.observations, contexts
-        grouped, contexts = jax.tree.map(lambda leaf: leaf.reshape(seeds, -1, *leaf.shape[1:]), sights)
-        actions = sample(step, grouped, contexts)
+        def grouped(part: np.ndarray) -> np.ndarray:
+            return part.reshape(seeds, -1, *part.shape[1:])
+
+        told = None if contexts is None else grouped(contexts)
+        actions = sample(step, map_arrays(grouped, lanes.observations), told)
         return actions.reshape(-1, *actions.shape[2:])
 
     return act
