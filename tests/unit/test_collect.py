@@ -256,7 +256,7 @@ def test_the_command_rolls_out_an_artifact(tmp_path, monkeypatch):
     import jax
 
     class Artifact:
-        spec = factory.spec(SLIPPERY)
+        env_spec, skills = factory.spec(SLIPPERY), None
 
         @staticmethod
         def load(path):
@@ -281,7 +281,7 @@ def test_the_command_rolls_out_an_artifact(tmp_path, monkeypatch):
     assert 0 < sampled.mean() < 1
     assert "sampled" in how
     np.testing.assert_array_equal(actions("again")[0], sampled)
-    Artifact.spec = factory.spec("headstart/chain?n=9")
+    Artifact.env_spec = factory.spec("headstart/chain?n=9")
     with pytest.raises(UsageError, match=r"observation differs: .*run has shape \(9,\), .* has shape \(4,\)"):
         actions("other")
 

@@ -17,6 +17,7 @@ from headstart.algos import registry
 from headstart.artifact import Artifact, Skills
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
+from headstart.envs.collect import collect
 from headstart.envs.lanes import Lanes
 from headstart.envs.skills import Held, SkillLanes
 from headstart.errors import ArtifactError, UsageError
@@ -144,6 +145,11 @@ def test_evaluation_plays_the_real_steps_and_holds_each_skill():
     # 1, 2, 3, 3.5, 4, 4.5, 5.
     assert (episode.length, episode.return_, episode.success) == (7, 10.0 - sum(range(1, 7)), True)
     assert asked == [[[0.0]], [[3.0]], [[4.5]]]
+
+
+def test_collected_actions_are_those_of_the_environment():
+    (episode,) = collect(lambda observations: np.ones((len(observations), 1, 1)), ENV, episodes=1, seed=0, low=Steady())
+    np.testing.assert_array_equal(episode["actions"][:, 0], [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5])
 
 
 def test_lanes_at_different_times_hold_their_own_skills():

@@ -54,11 +54,11 @@ def collect(
         raise UsageError(f"{place} exists; choose another --out or give --overwrite")
     if (controller is None) == (artifact is None):
         raise UsageError("give either --controller NAME or --artifact FOLDER")
-    act = _controller(controller) if controller else _policy(artifact, env, None if greedy else seed)
+    act, low = _controller(controller) if controller else _policy(artifact, env, None if greedy else seed)
     with _progress(episodes) as progress:
         found = roll_out(
             act, env, episodes=episodes, seed=seed, noise=noise, lanes=lanes, only_successes=only_successes,
-            tries=tries, progress=progress,
+            tries=tries, progress=progress, low=low,
         )  # fmt: skip
     who = f"controller {controller}" if controller else f"policy of {artifact}, {'greedy' if greedy else 'sampled'}"
     how = (f"{who}, noise {noise:g}, seeds from {seed}", *(["only successes"] if only_successes else []))
@@ -69,22 +69,22 @@ def collect(
     print(f"next: headstart data inspect {shlex.quote(f'minari:{locator}')}")
 
 
-
-def _controller(name: str) -> Any:
+def _controller(name: str) -> tuple[Any, None]:
     from headstart.envs.controllers import Scripted
 
-    return Scripted(name)
+    return Scripted(name), None
 
 
-def _policy(folder: Path, env: str, seed: int | None) -> Callable[[Any], Any]:
-    """The artifact's policy for the environment; sampled where a seed is given."""
+def _policy(folder: Path, env: str, seed: int | None) -> tuple[Callable[[Any], Any], Any]:
+    """The artifact's policy for the environment, sampled where a seed is given, and what carries out the skills that it
+    decides on."""
     from headstart.artifact import Artifact
     from headstart.envs import factory
     from headstart.envs.collect import sampling
 
     artifact = Artifact.load(folder)
-    artifact.spec.require(factory.spec(env), str(folder), env)
-    return artifact.chunk if seed is None else sampling(artifact.chunk, seed)
+    artifact.env_spec.require(factory.spec(env), str(folder), env)
+    return artifact.chunk if seed is None else sampling(artifact.chunk, seed), artifact.skills
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from headstart.envs import factory
 from headstart.envs.controllers import Scripted
 from headstart.envs.lanes import Lanes, play
 from headstart.envs.open_loop import OpenLoop
+from headstart.envs.skills import Held, LowLevel
 from headstart.errors import DataError, UsageError
 
 
@@ -27,6 +28,7 @@ def collect(
     only_successes: bool = False,
     tries: int | None = None,
     progress: Callable[[int], None] | None = None,
+    low: LowLevel | None = None,
 ) -> list[dict[str, Any]]:
     """Episodes for `Dataset.from_episodes`, in order of their seeds, which are `seed`, `seed + 1`, ...
 
@@ -40,6 +42,7 @@ def collect(
     only_successes: keep only episodes that solved the task, the first `episodes` of them.
     tries:  with `only_successes`, episodes to play at most (default: ten for each one wanted, at least 100).
     progress: called after every episode with the number of those kept so far.
+    low: what carries act's decisions out where these are skills, (lanes, 1, k).
 
     Raises `UsageError` for unknown environments, where noise needs bounds that are not there, or the environment does
     not tell success; `DataError` where `tries` episodes hold too few successes; `TrainingError` for actions that are
@@ -57,7 +60,12 @@ def collect(
                 yield seed + i
 
     with Lanes(env, min(lanes, episodes)) as opened:
-        actor = act if isinstance(act, Scripted) else OpenLoop(lambda opened: act(opened.observations))
+        if isinstance(act, Scripted):
+            actor = act
+        elif low is None:
+            actor = OpenLoop(lambda opened: act(opened.observations))
+        else:
+            actor = Held(lambda opened: act(opened.observations)[:, 0], low)
         actor = _Executed(actor, opened, noise)
         played = 0
         for episode in play(opened, actor, [queue()], record=True):
