@@ -81,6 +81,18 @@ def raw(leaf):
 # -- states -----------------------------------------------------------------------------------------------------------
 
 
+def test_components_that_it_does_not_know_stay(run):
+    """Such as the frozen features that stand beside an algorithm's own nets."""
+    state = run.states[0]
+    state = dataclasses.replace(
+        state,
+        nets=state.nets | {"other": np.zeros(2, np.float32)},
+        opt_state=state.opt_state | {"other": np.zeros(2, np.float32)},
+    )
+    after = jax.eval_shape(run.algorithm.update, state, run.batch, jax.random.key(0))[0]
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
 def test_a_state_is_made_of_arrays_of_settled_types(run):
     for state in run.states[:2]:
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
@@ -109,7 +121,7 @@ def test_states_can_be_donated(run):
 def test_trained_components_and_targets_have_known_names(run):
     state = run.states[0]
     known = {"actor", "critic", "flow", "value", "temperature", "multiplier", "high_actor", "dynamics"}
-    known |= {"phi", "forward", "backward", "prior", "posterior", "inverse", "latent_actor"}
+    known |= {"phi", "forward", "backward", "decoder", "prior", "posterior", "inverse", "latent_actor"}
     assert state.opt_state.keys() == state.nets.keys() <= known
     assert state.targets.keys() <= state.nets.keys()
     for name, target in state.targets.items():
