@@ -170,20 +170,20 @@ def test_opal():
         mean, raw = np.split(mlp(net.trunk, x), 2, -1)
         return mean, np.exp(np.clip(net.log_std_scale * raw + net.log_std_offset, -20.0, 2.0))
 
-    def terms(actor, prior, posterior):
+    def terms(decoder, prior, posterior):
         """(B,) log-likelihood of a stretch's actions and divergence of its skill."""
         stretch = np.concatenate([join(along[:, t], action[:, t]) for t in range(opal.chunk)], -1)
         (mean, std), (expected, spread) = normal(posterior, stretch), normal(prior, along[:, 0])
         z = np.tanh(mean + std * noise)
         likelihood = 0.0
         for t in range(opal.chunk):
-            doing = np.tanh(mlp(actor.trunk, join(along[:, t], z)))
-            density = stats.norm.logpdf(action[:, t], doing, np.exp(np.clip(actor.log_std, -5.0, 2.0))).sum(-1)
+            doing = np.tanh(mlp(decoder.trunk, join(along[:, t], z)))
+            density = stats.norm.logpdf(action[:, t], doing, np.exp(np.clip(decoder.log_std, -5.0, 2.0))).sum(-1)
             likelihood = likelihood + batch.valid[:, t] * density
         ratio = (std**2 + (mean - expected) ** 2) / spread**2
         return likelihood, (np.log(spread / std) + ratio / 2 - 0.5).sum(-1)
 
-    nets = {name: state.nets[name] for name in ("actor", "prior", "posterior")}
+    nets = {name: state.nets[name] for name in ("decoder", "prior", "posterior")}
 
     def loss(**changed):
         likelihood, divergence = terms(**nets | changed)

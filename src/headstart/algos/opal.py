@@ -16,8 +16,8 @@ from headstart.lazy import jax, jnp, losses, nets, optim
 class OPAL:
     """OPAL (Ajay et al. 2021): a variational autoencoder of stretches of experience, whose code is a skill.
 
-    The posterior q(z | s_0, a_0, ..., s_c-1, a_c-1) reads a stretch of c steps, the actor pi(a | s, z) does what was
-    done in it, seeing every state anew, and the prior p(z | s_0) expects what may follow a state. Needs no rewards.
+    The posterior q(z | s_0, a_0, ..., s_c-1, a_c-1) reads a stretch of c steps, the decoder pi(a | s, z) does what
+    was done in it, seeing every state anew, and the prior p(z | s_0) expects what may follow a state. Needs no rewards.
     Others then act by its skills (`Skills`); on its own it acts by the prior, which decides anew at every step.
 
     A skill is tanh of a normal variable, so that it lies in [-1, 1] like an action; the objective is the same.
@@ -30,7 +30,7 @@ class OPAL:
     beta: float = 0.1
     """Weight of the divergence of the posterior from the prior, against the log-likelihood of the actions."""
     actor_widths: tuple[int, ...] = (200, 200)
-    """Hidden layers of actor and prior."""
+    """Hidden layers of decoder and prior."""
     posterior_widths: tuple[int, ...] = (200, 200)
     """Hidden layers of the posterior."""
     actor_lr: float = 1e-3
@@ -50,7 +50,7 @@ class OPAL:
 
     def init(self, key, spec):
         continuous_actions("opal", spec)
-        actor_key, prior_key, posterior_key = jax.random.split(key, 3)
+        decoder_key, prior_key, posterior_key = jax.random.split(key, 3)
         stretch = self.chunk * (spec.observation_size + spec.action.size)
         size = self.skill_size
 
@@ -59,9 +59,9 @@ class OPAL:
             trunk = nets.MLP(inputs, widths, 2 * size, key, output_gain=0.1)
             return nets.TanhGaussianActor(trunk, log_std_offset=0.0)
 
-        trunk = nets.MLP(spec.observation_size + size, self.actor_widths, spec.action.size, actor_key, output_gain=0.1)
+        trunk = nets.MLP(spec.observation_size + size, self.actor_widths, spec.action.size, decoder_key, output_gain=0.1)
         components = {
-            "actor": nets.GaussianActor(trunk, spec.action.size),
+            "decoder": nets.GaussianActor(trunk, spec.action.size),
             "prior": over_skills(spec.observation_size, self.actor_widths, prior_key),
             "posterior": over_skills(stretch, self.posterior_widths, posterior_key),
         }
@@ -75,7 +75,7 @@ class OPAL:
             expected = parts["prior"].parameters(along[:, 0])
             skill = jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))
             told = jnp.broadcast_to(skill[:, None], (*along.shape[:2], self.skill_size))
-            log_prob = parts["actor"].log_prob(jnp.concatenate([along, told], axis=-1), batch.action)
+            log_prob = parts["decoder"].log_prob(jnp.concatenate([along, told], axis=-1), batch.action)
             log_likelihood = (batch.valid * log_prob).sum(1).mean()
             divergence = losses.skills.normal_divergence(*found, *expected).mean()
             loss = self.beta * divergence - log_likelihood
@@ -86,10 +86,10 @@ class OPAL:
         return advance(state, *step_all(self._optimizers(), grads, state), tau=0.0), metrics
 
     def policy(self, state):
-        return nets.PriorPolicy(state.nets["prior"], state.nets["actor"])
+        return nets.PriorPolicy(state.nets["prior"], state.nets["decoder"])
 
     def low_level(self, state):
-        return nets.Policy(state.nets["actor"])
+        return nets.Policy(state.nets["decoder"])
 
     def skill_of(self, state, along, action, reached):
         return state.nets["posterior"].mode(self._stretch(self._features(along), action))
@@ -104,4 +104,4 @@ class OPAL:
         return stretch.reshape(len(stretch), -1)
 
     def _optimizers(self):
-        return {name: optim.adam(self.actor_lr) for name in ("actor", "prior", "posterior")}
+        return {name: optim.adam(self.actor_lr) for name in ("decoder", "prior", "posterior")}
