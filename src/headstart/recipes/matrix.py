@@ -65,16 +65,16 @@ class Matrix:
     seeds: int | None = None
     """Training seeds side by side (None: 3, or 1 with --quick)."""
     pretraining_steps: int | None = None
-    """Gradient steps of pretraining (None: 4000, or 400 with --quick)."""
+    """Gradient steps of pretraining (None: 2500, or 300 with --quick)."""
     adaptation_steps: int | None = None
-    """Gradient steps of supervised and offline adaptation (None: 1000, or 200 with --quick)."""
+    """Gradient steps of supervised and offline adaptation (None: 500, or 100 with --quick)."""
     online_steps: int | None = None
-    """Environment steps (decisions) of online adaptation (None: 1000, or 200 with --quick)."""
+    """Environment steps (decisions) of online adaptation (None: 500, or 100 with --quick)."""
     pile_episodes: int = 150
     """Episodes of the pile."""
-    task_episodes: int = 10
+    task_episodes: int = 3
     """Episodes of the task data."""
-    eval_episodes: int = 50
+    eval_episodes: int = 30
     """Episodes of each seed that a cell is scored on."""
 
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
@@ -119,12 +119,12 @@ class Study:
         self._recipe, self._out, self._resume, self._sinks = recipe, out, resume, sinks
         quick = recipe.quick
         self.seeds = recipe.seeds or (1 if quick else 3)
-        self._pretraining_steps = recipe.pretraining_steps or (400 if quick else 4000)
-        self._adaptation_steps = recipe.adaptation_steps or (200 if quick else 1000)
-        self._online_steps = recipe.online_steps or (200 if quick else 1000)
+        self._pretraining_steps = recipe.pretraining_steps or (300 if quick else 2500)
+        self._adaptation_steps = recipe.adaptation_steps or (100 if quick else 500)
+        self._online_steps = recipe.online_steps or (100 if quick else 500)
         self._env = f"{NAME}?{DECISIONS}"
         anywhere = f"{NAME}?distance=0&{DECISIONS}"
-        self._pile = self._collected("pile", anywhere, recipe.pile_episodes, 0.1)
+        self._pile = self._collected("pile", anywhere, recipe.pile_episodes, 0.0)
         self._task = self._collected("task", self._env, recipe.task_episodes, 0.9)
         self._unlabelled = transform.drop_rewards(self._pile)
         self._successes = transform.only_successes(self._task)
