@@ -2,6 +2,8 @@
 
 Reserved keys, applied in this order:
 
+    pixels=N   observations are images, (N, N, 3) bytes: of OGBench's environments as MuJoCo draws them, of the small
+               MDPs a square of cells in which the state's is lit
     task=I     always task I, from 1 on, of an environment that has several (OGBench's goals); without, the seed of
                an episode chooses: seeds that follow each other take the tasks in turn
     sparse=1   reward -1 for every decision, 0 and termination at the one that solves the task
@@ -57,8 +59,10 @@ def make(env: str, render: bool = False) -> gymnasium.Env:
     repeat = _positive(env, "repeat", arguments.pop("repeat", 1))
     steps = arguments.pop("steps", None)
     steps = None if steps is None else _positive(env, "steps", steps)
+    pixels = arguments.pop("pixels", None)
+    pixels = None if pixels is None else _positive(env, "pixels", pixels)
 
-    made = _base(name, arguments, own_limit=steps is None, render=render)
+    made = _base(name, arguments, own_limit=steps is None, render=render, pixels=pixels)
     try:
         with _quiet():
             made = wrappers.PlainObservations(wrappers.Tasks(wrappers.OwnRandomness(made), task))
@@ -101,26 +105,35 @@ def _positive(env: str, key: str, value: Any) -> int:
     return value
 
 
-def _base(name: str, arguments: dict[str, Any], own_limit: bool, render: bool) -> gymnasium.Env:
+def _base(
+    name: str, arguments: dict[str, Any], own_limit: bool, render: bool, pixels: int | None = None
+) -> gymnasium.Env:
     """The environment without our wrappers, with its own time limit or none."""
     import gymnasium
 
-    from headstart.envs import tabular
+    from headstart.envs import tabular, wrappers
 
     if name.startswith(tabular.NAMESPACE):
         if render:
             raise UsageError(f"{name} is a table and cannot be drawn")
-        return tabular.make(name, arguments, limit=own_limit)
+        return tabular.make(name, arguments, limit=own_limit, pixels=pixels)
+    if pixels:
+        from headstart.envs import drawing
+
+        drawing.draw_here()
     _find(name)
     try:
         with _quiet():
             limit = {} if own_limit else {"max_episode_steps": -1}
-            images = {"render_mode": "rgb_array"} if render else {}
+            images = {"render_mode": "rgb_array"} if render or pixels else {}
+            images |= {"ob_type": "pixels", "width": pixels, "height": pixels} if pixels else {}
             made = gymnasium.make(name, disable_env_checker=True, **limit, **images, **arguments)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         hint = install(*PACKAGES.values())
         raise UsageError(f"{name} needs a package that is missing ({error}); try {hint}") from error
     except TypeError as error:
+        if pixels and "ob_type" in str(error):
+            raise UsageError(f"{name} shows no images; leave pixels out, or use an environment of OGBench") from error
         if arguments and "argument" in str(error):
             _require_known(name, arguments)
             raise UsageError(
@@ -129,7 +142,7 @@ def _base(name: str, arguments: dict[str, Any], own_limit: bool, render: bool) -
             ) from error
         raise
     _drop_model_file(made)
-    return made
+    return wrappers.Images(made, pixels) if pixels else made
 
 
 def _require_known(name: str, arguments: dict[str, Any]) -> None:

@@ -215,10 +215,11 @@ def names() -> list[str]:
     return [NAMESPACE + name for name in PROBLEMS]
 
 
-def make(name: str, arguments: dict[str, Any], limit: bool = True) -> gymnasium.Env:
+def make(name: str, arguments: dict[str, Any], limit: bool = True, pixels: int | None = None) -> gymnasium.Env:
     """The environment "headstart/NAME" with arguments of its problem, `continuous` and `goals`.
 
-    limit: whether an episode is cut off after `LIMIT` steps. Raises `UsageError` for unknown names and arguments.
+    limit: whether an episode is cut off after `LIMIT` steps. pixels: observations are images of so many each way.
+    Raises `UsageError` for unknown names and arguments, and for fewer pixels than cells.
     """
     if name not in names():
         raise unknown("environment", name, names())
@@ -232,7 +233,12 @@ def make(name: str, arguments: dict[str, Any], limit: bool = True) -> gymnasium.
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise UsageError(f"{name}: {given} does not describe a problem ({error})") from error
-    return as_env(made, continuous, LIMIT if limit else None, goals)
+    env = as_env(made, continuous, LIMIT if limit else None, goals)
+    if pixels is None:
+        return env
+    from headstart.envs.tabular_env import DrawnState
+
+    return DrawnState(env, pixels)
 
 
 def as_env(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from headstart.errors import UsageError
 
 if TYPE_CHECKING:
     from headstart.envs.tabular import TabularMDP
@@ -62,3 +65,29 @@ class TabularGoalEnv(TabularEnv):
         observation, *_ = super().step(action)
         reached = self.state == self.goal
         return observation, float(reached), reached, False, {"success": reached}
+
+
+class DrawnState(gymnasium.ObservationWrapper):
+    """The states as images (n, n, 3): cells in rows, as many as the square of cells is wide; the state's is lit.
+
+    Goals are images too. Raises `UsageError` for fewer pixels than a side has cells.
+    """
+
+    def __init__(self, env: gymnasium.Env, pixels: int):
+        super().__init__(env)
+        states = env.observation_space.shape[0]
+        side = math.isqrt(states - 1) + 1
+        if pixels < side:
+            raise UsageError(f"{states} states need at least {side} pixels each way, found {pixels}")
+        # Which cell a pixel is of.
+        at = np.arange(pixels) * side // pixels
+        self._cells = at[:, None] * side + at
+        self.observation_space = spaces.Box(0, 255, (pixels, pixels, 3), np.uint8)
+
+    def observation(self, observation):
+        image = np.where(self._cells == observation.argmax(), 255, 32)
+        return np.repeat(image[..., None], 3, axis=-1).astype(np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, info | {"goal": self.observation(info["goal"])} if "goal" in info else info

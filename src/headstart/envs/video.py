@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.envs import factory
+from headstart.envs import drawing, factory
 from headstart.envs.lanes import Actor, Lanes, play
 from headstart.envs.names import parse
 from headstart.errors import HeadstartError, UsageError, install
@@ -100,7 +100,7 @@ def film(env: str, takes: Sequence[Take], path: str | Path) -> None:
 def _drawn(env: str, folder: str) -> None:
     """Run the drawing process with one way to draw after the other until one works."""
     reasons: dict[str, list[str]] = {}
-    for way in _ways():
+    for way in drawing.ways():
         # The child finds the same modules as this process, also those of the current folder.
         variables = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         variables |= {"MUJOCO_GL": way} if way else {}
@@ -114,17 +114,7 @@ def _drawn(env: str, folder: str) -> None:
             raise UsageError(said)
         reasons.setdefault(said[:120], []).append(way or "MuJoCo's own way")
     tried = "; ".join(f"{', '.join(ways)}: {reason}" for reason, ways in reasons.items())
-    raise UsageError(f"{env} cannot be drawn here ({tried}); without a screen MuJoCo needs libegl1 or libosmesa6")
-
-
-def _ways() -> list[str]:
-    """Values of MUJOCO_GL to try; "": MuJoCo's own choice."""
-    if chosen := os.environ.get("MUJOCO_GL"):
-        return [chosen]
-    if not sys.platform.startswith("linux"):
-        return [""]
-    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return ["egl", "osmesa", *(["glfw"] if screen else [])]
+    raise UsageError(f"{env} cannot be drawn here ({tried}); {drawing.INSTALL}")
 
 
 # -- the drawing process ---------------------------------------------------------------------------------------------

@@ -21,6 +21,14 @@ def success_in(info: dict[str, Any]) -> bool | None:
     return None
 
 
+class Images(gymnasium.Wrapper):
+    """An environment that shows images of so many pixels, and says so: OGBench's always announce 64."""
+
+    def __init__(self, env: gymnasium.Env, pixels: int):
+        super().__init__(env)
+        self.observation_space = spaces.Box(0, 255, (pixels, pixels, 3), np.uint8)
+
+
 class OwnRandomness(gymnasium.Wrapper):
     """A seed decides everything: the environment gets a stream of its own in place of NumPy's global generator."""
 
