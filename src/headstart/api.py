@@ -22,7 +22,7 @@ from headstart.data.views import table
 from headstart.envs import factory
 from headstart.envs import video as film
 from headstart.errors import UsageError, unknown
-from headstart.phase import EVALUATION_LANES, Phase
+from headstart.phase import EVALUATION_LANES, Phase, require_online
 from headstart.spec import Spec
 from headstart.train import acting, offline, online
 from headstart.train.evaluate import Evaluation
@@ -166,11 +166,8 @@ def finetune(
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
     algorithm = source.algorithm if algorithm is None else _algorithm(algorithm)
-    if env is not None and algorithm.view().skill:
-        raise UsageError(
-            f"{registry.title(algorithm)} learns skills from data, not a task online; prompt it with reward examples "
-            "(artifact.prompt, --prompt-rewards FILE.npz) and go on with that"
-        )
+    if env is not None:
+        require_online(algorithm)
     kind = OfflineOptions if env is None else OnlineOptions
     options = _options(kind, steps, options)
     inherited = {} if source is None else source.settings

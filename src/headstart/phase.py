@@ -194,3 +194,22 @@ class Running:
             artifact.save(self.run.folder / "artifact", overwrite=True)
             self.run.drop_checkpoints()
         return artifact
+
+
+def require_online(algorithm: Any) -> None:
+    """Raise `UsageError` where an algorithm learns nothing from what it does itself."""
+    view, title = algorithm.view(), registry.title(algorithm)
+    if view.skill:
+        raise UsageError(
+            f"{title} learns skills from data, not a task online; prompt it with reward examples (artifact.prompt, "
+            "--prompt-rewards FILE.npz) and go on with that, or have another algorithm decide on its skills (skills)"
+        )
+    if hasattr(algorithm, "low_level") and view.goals is None:
+        raise UsageError(
+            f"{title} learns skills from data, not a task online; have another algorithm decide on them (skills)"
+        )
+    if view.actions and not view.rewards and view.goals is None:
+        raise UsageError(
+            f"{title} imitates, and online there is nothing to imitate but itself; go on with an algorithm that learns "
+            "from rewards (algorithm), or on data alone"
+        )

@@ -59,7 +59,9 @@ class OPAL:
             trunk = nets.MLP(inputs, widths, 2 * size, key, output_gain=0.1)
             return nets.TanhGaussianActor(trunk, log_std_offset=0.0)
 
-        trunk = nets.MLP(spec.observation_size + size, self.actor_widths, spec.action.size, decoder_key, output_gain=0.1)
+        trunk = nets.MLP(
+            spec.observation_size + size, self.actor_widths, spec.action.size, decoder_key, output_gain=0.1
+        )
         components = {
             "decoder": nets.GaussianActor(trunk, spec.action.size),
             "prior": over_skills(spec.observation_size, self.actor_widths, prior_key),

@@ -80,8 +80,7 @@ def transfer(
     if not chosen:
         reasons = "; ".join(f"{row.component}: {row.reason}" for row in rows if row.status == "fresh")
         raise UsageError(
-            f"nothing of the artifact ({source.title}) fits {registry.title(algorithm)}: {reasons}; start from "
-            "scratch, or choose components or an algorithm with the same networks"
+            f"nothing of the artifact ({source.title}) fits {registry.title(algorithm)}: {reasons}; {_instead(source)}"
         )
     fresh = {row.component for row in rows if row.status == "fresh"}
     for origin in source.state.nets:
@@ -114,6 +113,19 @@ def transfer(
         opt_state, step = spread((old, source.state.step), (fresh_state.opt_state, fresh_state.step))
         state = dataclasses.replace(state, opt_state=opt_state, step=step)
     return state, Report(tuple(rows), continued)
+
+
+def _instead(source: Artifact) -> str:
+    """What else can be done with an artifact whose nets do not fit."""
+    view = source.algorithm.view()
+    if not source.acts:
+        return "let it serve by its hidden layers or as frozen features (use)"
+    ways = ["start from scratch", "choose components or an algorithm with the same networks"]
+    if hasattr(source.algorithm, "low_level"):
+        ways.insert(0, "decide on its skills (skills)")
+    if view.skill:
+        ways.insert(0, "prompt it first (reward examples)")
+    return ", or ".join(ways)
 
 
 def require_members(source: Artifact, fresh_state: State) -> None:
