@@ -62,6 +62,7 @@ class Study:
 Measured = list[tuple[Point, dict[str, float]]]
 
 
+PRECISIONS = ("float32", "bfloat16")
 IQL, CALQL, OFFICIAL = Point(), Point("calql"), Point("calql", width=0)
 
 STUDIES = {
@@ -117,7 +118,8 @@ def _peak_gigabytes() -> float:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """All points that are asked for; the file is written after each."""
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"points": []}
-    content = {"machine": machine(), "peak": _process("peak", arguments.seconds), "points": known["points"]}
+    peaks = {precision: _process(precision, arguments.seconds)["gflops"] for precision in PRECISIONS}
+    content = {"machine": machine(), "peaks": peaks, "points": known["points"]}
     done = [point for point, _ in measured(content)]
     for name in arguments.studies:
         study = STUDIES[name]
@@ -150,8 +152,8 @@ def _process(what: str, seconds: float) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def table(study: Study, points: Measured, limit: float) -> str:
-    """Markdown. limit: GFLOP/s that the machine reached in float32."""
+def table(study: Study, points: Measured, peaks: dict[str, float]) -> str:
+    """Markdown. peaks: GFLOP/s that the machine reached in each precision."""
     headers = [
         study.label,
         "algorithm",
@@ -165,7 +167,7 @@ def table(study: Study, points: Measured, limit: float) -> str:
     rows = [
         [
             f"{value:,}", title(line), f"{found['rate']:.3g}", f"{1e3 / found['rate']:.3g}", f"{found['gflop']:.3g}",
-            f"{100.0 * found['rate'] * found['gflop'] / limit:.0f}%", f"{found['memory_gb']:.2f}",
+            f"{100.0 * found['rate'] * found['gflop'] / peaks[line.precision]:.0f}%", f"{found['memory_gb']:.2f}",
             f"{found['data_gb']:.3f}",
         ]
         for line in study.lines
@@ -204,15 +206,15 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, help="folder for the pictures growth-STUDY.png")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.point == "peak":
-        print(json.dumps(peak("peak", arguments.seconds)))
+    if arguments.point in PRECISIONS:
+        print(json.dumps(peak(arguments.point, arguments.seconds)))
         return
     if arguments.point:
         print(json.dumps(measure(Point(**json.loads(arguments.point)), arguments.seconds)))
         return
     content = run(arguments)
     for name in arguments.studies:
-        print(f"\n{table(STUDIES[name], measured(content), content['peak']['gflops'])}")
+        print(f"\n{table(STUDIES[name], measured(content), content['peaks'])}")
         if arguments.docs is not None:
             picture(STUDIES[name], measured(content), arguments.docs / f"growth-{name}.png")
 

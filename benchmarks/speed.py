@@ -48,7 +48,7 @@ def run(tasks: list[str], repeats: int, seconds: float) -> Runs:
     }
     runs: Runs = {}
     for _ in range(repeats):
-        turns = [("peak", "peak", "peak")]
+        turns = [("peak", "peak", "float32")]
         for problem, ways in problems.items():
             turns += [(task, "headstart", task) for task in ways] + [(problem, PEER, problem)]
         for task, library, argument in turns:
