@@ -1,0 +1,160 @@
+"""Latent actions from observations alone, decoded by the few steps that have actions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import unknown
+
+if TYPE_CHECKING:
+    from headstart.artifact import Artifact
+    from headstart.data.dataset import Dataset
+
+METHODS = {
+    "bc": "BC on the labelled steps alone",
+    "lapo": "LAPO, decoded by them",
+    "lapo-bc": "BC on all steps, with the actions that LAPO reads",
+    "bc-all": "BC on all steps with their true actions",
+}
+"""Name -> what it is."""
+
+CONTROLLER, NOISE = "ogbench-maze?task=1", 0.5
+"""Who walks the maze: to the goal by the shortest way, with noisy actions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentActions:
+    """What watching is worth where few actions are known: LAPO learns from the observations of walks to the goal of a
+    point maze, a small share of the steps decodes it, and behaviour cloning of that share stands beside it.
+
+    Which steps are labelled is drawn anew for every training seed, and is the same for all methods.
+    """
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Which methods to run: bc, lapo, lapo-bc, bc-all."""
+    shares: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
+    """Shares of the steps that are labelled."""
+    seeds: int = 5
+    """Training seeds; each has its own pretrained model and its own labelled steps."""
+    episodes: int = 200
+    """Walks."""
+    width: int = 64
+    """Of the two hidden layers of all nets."""
+    passive_steps: int = 3000
+    """Gradient steps on observations."""
+    steps: int = 1000
+    """Gradient steps of a decoder or a clone."""
+    eval_episodes: int = 20
+    """Episodes for each seed and share."""
+
+    def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
+        from headstart import api
+        from headstart.data import transform
+        from headstart.recipes.compare import prepare, resumable, say
+
+        for name in self.methods:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
+        prepare(self, out, resume, sinks, joining=("methods", "shares"))
+        walks = self._walks(out / "data")
+        say(f"lapo: {self.seeds} seeds, {self.passive_steps:,} gradient steps on observations")
+        models = api.pretrain(
+            self._lapo(False), transform.drop_actions(walks), steps=self.passive_steps, seeds=self.seeds, sinks=sinks,
+            log_every=max(1, self.passive_steps // 20), **resumable(out / "lapo", resume),
+        )  # fmt: skip
+        results: dict[str, dict[str, list[list[float]]]] = {}
+        for name in self.methods:
+            for share in (1.0,) if name == "bc-all" else self.shares:
+                scores = [
+                    self._score(name, share, seed, models.member(seed), walks, out / name / f"{share:g}" / str(seed))
+                    for seed in range(self.seeds)
+                ]
+                results.setdefault(name, {})[f"{share:g}"] = scores
+                say(f"{name}, {share:.1%} labelled: {_cell(scores)}")
+        self._tell(results, walks, out)
+
+    def _score(self, name: str, share: float, seed: int, model: Artifact, walks: Dataset, folder: Path) -> list[float]:
+        """Successes of the episodes that one seed plays after learning from its labelled steps."""
+        from headstart import api
+        from headstart.data import transform
+
+        kept = folder / "successes.json"
+        if kept.exists():
+            return json.loads(kept.read_text())
+        options = {"steps": self.steps, "seed": seed, "log_every": self.steps}
+        labelled = walks if name == "bc-all" else transform.sample_steps(walks, share, seed)
+        if name.startswith("lapo"):
+            agent = api.finetune(model, data=labelled, algorithm=self._lapo(True), **options)
+        if name == "lapo-bc":
+            labelled = agent.with_actions(transform.drop_actions(walks))
+        if name.endswith(("bc", "bc-all")):
+            agent = api.pretrain(self._bc(), labelled, **options)
+        played = api.evaluate(agent, env=self._env(5), episodes=self.eval_episodes)
+        scores = [float(episode.success) for episode in played.episodes[0]]
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(scores) + "\n")
+        return scores
+
+    def _env(self, distance: int) -> str:
+        from headstart.recipes.maze import NAME
+        from headstart.recipes.quickstart import DECISIONS
+
+        return f"{NAME}?distance={distance}&{DECISIONS}"
+
+    def _walks(self, folder: Path) -> Dataset:
+        from headstart import api
+        from headstart.data import sources
+        from headstart.envs.collect import collect, to_dataset
+        from headstart.envs.controllers import Scripted
+
+        if folder.exists():
+            return api.load(f"arrays:{folder}")
+        print(f"collecting {self.episodes} episodes", file=sys.stderr, flush=True)
+        env = self._env(5)
+        episodes = collect(Scripted(CONTROLLER), env, episodes=self.episodes, seed=0, noise=NOISE, lanes=10)
+        data = to_dataset(episodes, env, (f"controller {CONTROLLER}, noise {NOISE:g}",))
+        sources.write(data, f"arrays:{folder}")
+        return data
+
+    def _lapo(self, decode: bool) -> Any:
+        from headstart.algos import registry
+
+        widths = {"actor_widths": (self.width,) * 2, "model_widths": (self.width,) * 2}
+        return registry.algorithm("lapo", decode=decode, actor_lr=1e-3, model_lr=1e-3, **widths)
+
+    def _bc(self) -> Any:
+        from headstart.algos import registry
+
+        # Squared errors, as those of LAPO's decoder: likelihoods of a few dozen steps are easily too sure.
+        return registry.algorithm("bc", policy_kind="deterministic", actor_widths=(self.width,) * 2, actor_lr=1e-3)
+
+    def _tell(self, results: dict[str, Any], walks: Dataset, out: Path) -> None:
+        from headstart.report.scores import markdown
+
+        heads = [f"{share:.1%} ({max(1, round(share * walks.steps)):,} steps)" for share in self.shares]
+        rows = [
+            [METHODS[name], *(_cell(cells.get(f"{share:g}", cells.get("1"))) for share in self.shares)]
+            for name, cells in results.items()
+        ]
+        table = markdown(["labelled", *heads], rows)
+        notes = (
+            f"Success over {self.seeds} seeds of {self.eval_episodes} episodes, [95% bootstrap interval over both]; "
+            f"{walks.steps:,} steps were observed."
+        )
+        (out / "results.md").write_text(f"# Latent actions\n\n{table}\n\n{notes}\n")
+        (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        print(f"{table}\n\n{notes}")
+
+
+def _cell(scores: list[list[float]]) -> str:
+    import numpy as np
+
+    from headstart.report.scores import text
+    from headstart.train.evaluate import interval
+
+    return text((float(np.mean(scores)), *interval(scores, sample_members=True)[1:]), "success")
