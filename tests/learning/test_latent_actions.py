@@ -85,7 +85,7 @@ def test_before_it_is_decoded_it_has_no_policy_but_features(passive, tmp_path, l
     assert not passive.acts
     with pytest.raises(UsageError, match="learned from observations alone, so it has no policy"):
         passive.policy(GOING)
-    with pytest.raises(UsageError, match="lapo reads no actions from data; use a model of lapo that was finetuned"):
+    with pytest.raises(UsageError, match="lapo reads no actions from data; use a model of latent actions that was"):
         passive.with_actions(labelled)
     # Written and read with a self-test of its features.
     again = hs.Artifact.load(passive.save(tmp_path / "model"))

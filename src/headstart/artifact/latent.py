@@ -29,7 +29,7 @@ def with_actions(artifact: Artifact, data: Dataset, member: int = 0) -> Dataset:
     algorithm = artifact.algorithm
     if not (hasattr(algorithm, "action") and artifact.acts):
         raise UsageError(
-            f"{artifact.title} reads no actions from data; use a model of lapo that was finetuned on some (decode)"
+            f"{artifact.title} reads no actions from data; use a model of latent actions that was finetuned on some"
         )
     artifact.spec.require(data.spec, "the artifact", data.provenance.source)
     index = artifact.require_member(member)

@@ -54,8 +54,8 @@ def convert(
         task: Name of the task that all of the data is of.
         task_vectors: File with a vector for each task, such as a sentence embedding: an .npz with one array a name, or
             JSON. Without, tasks are one-hot.
-        actions_by: A decoded model of latent actions (lapo), the artifact's or its run's folder: actions are those that
-            it reads from the observations.
+        actions_by: A decoded model of latent actions, the artifact's or its run's folder: actions are those that it
+            reads from the observations.
     """
     from headstart.data import sources, transform
     from headstart.data.tasks import read_vectors
