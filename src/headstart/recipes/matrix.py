@@ -176,7 +176,7 @@ class Study:
         if row == "multi-task":
             options |= {"task": TASK}
             if column != "online":
-                options |= {"mix": self._other_tasks(), "mix_share": 0.5}
+                options |= {"prior_data": self._other_tasks(), "prior_share": 0.5}
         if row == "passive":
             options |= {"use": "features+observation"}
         steps = options["steps"]
