@@ -228,7 +228,7 @@ class Subject:
 
     @property
     def discrete(self) -> bool:
-        return self.artifact.spec.action.discrete
+        return self.artifact.spec.action is not None and self.artifact.spec.action.discrete
 
     def everyone(self, observations: Any) -> Any:
         """The same observations (n, *shape) for all members: (S, n, *shape)."""

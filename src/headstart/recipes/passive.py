@@ -28,16 +28,17 @@ class Passive:
     """What observations are worth without actions and rewards: ICVF and the values of HILP and GCIVL learn from all of
     them, then IQL from a small share of the steps with both, with and without what was learned.
 
-    The task is one goal of an OGBench maze. Which steps are labelled is drawn anew for every training seed, and is the
+    The task is one goal of a maze. Which steps are labelled is drawn anew for every training seed, and is the
     same for all methods.
     """
 
     maze: Literal["pointmaze", "antmaze"] = "pointmaze"
-    """pointmaze: walks are collected at first use and kept in the folder. antmaze: OGBench's medium one, with data."""
+    """pointmaze: the quickstart's, whose walks are collected at first use and kept in the folder. antmaze: OGBench's
+    medium one, with data."""
     data: str = ""
     """Source of the antmaze's data, such as ogbench:FILE.npz."""
     task: int = 1
-    """Which of the maze's five goals."""
+    """Which of the antmaze's five goals."""
     methods: tuple[str, ...] = tuple(WAYS)
     """Which ways to run; scratch is IQL on the labelled steps alone."""
     shares: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
@@ -45,7 +46,7 @@ class Passive:
     seeds: int = 5
     """Training seeds; each has its own pretrained model and its own labelled steps."""
     episodes: int = 300
-    """Episodes of data (the point maze's are of 200 decisions)."""
+    """Episodes of data; fewer of the antmaze's are drawn at random."""
     width: int = 64
     """Of the two hidden layers of all nets."""
     passive_steps: int = 5000
@@ -66,14 +67,13 @@ class Passive:
         if self.maze == "antmaze" and not self.data:
             raise UsageError("the antmaze needs data; say where it is, such as --data ogbench:FILE.npz")
         prepare(self, out, resume, sinks, joining=("methods", "shares"))
-        walks = self._walks(out)
-        observed = transform.drop_actions(walks)
-        task = self._task(walks)
+        task = self._data(out)
+        observed = transform.drop_rewards(transform.drop_actions(task))
         models = {}
         for learner in dict.fromkeys(WAYS[name][0] for name in self.methods if WAYS[name][0]):
             say(f"{learner}: {self.seeds} seeds, {self.passive_steps:,} gradient steps on observations")
             models[learner] = api.pretrain(
-                self._learner(learner), observed, steps=self.passive_steps, seeds=self.seeds, normalize=True,
+                self._learner(learner), observed, steps=self.passive_steps, seeds=self.seeds, normalize=self._normalize,
                 sinks=sinks, log_every=max(1, self.passive_steps // 20), **resumable(out / learner, resume),
             )  # fmt: skip
         results: dict[str, dict[str, Any]] = {}
@@ -85,7 +85,7 @@ class Passive:
                 ]
                 results.setdefault(name, {})[f"{share:g}"] = scores
                 say(f"{name}, {share:.1%} labelled: {_cell(scores)}")
-        self._tell(results, task.steps, walks.steps, out)
+        self._tell(results, task.steps, out)
 
     def _score(
         self, name: str, share: float, seed: int, models: dict[str, Any], task: Any, folder: Path, resume: bool
@@ -113,7 +113,7 @@ class Passive:
         }
         options |= resumable(folder / "iql", resume)
         if use in ("", "potential"):
-            agent = api.pretrain(self._iql(), labelled, normalize=True, **options)
+            agent = api.pretrain(self._iql(), labelled, normalize=self._normalize, **options)
         else:
             agent = api.finetune(model, algorithm=self._iql(), data=labelled, use=use, **options)
         played = api.evaluate(agent, env=self._env, episodes=self.eval_episodes)
@@ -125,15 +125,23 @@ class Passive:
         """The labelled steps with a potential: the value of the place where labelled steps ended at the goal."""
         from headstart.labels.distance import Distance
 
-        goals = labelled.observations[labelled.transitions[labelled.successes[labelled.transitions]] + 1]
+        steps = labelled.transitions
+        goals = labelled.observations[steps[labelled.terminations[steps]] + 1]
         if not len(goals):
             return labelled
         return Distance(reward="shaped", discount=self._discount).label(labelled, model, goals[0]).data
 
     @property
     def _env(self) -> str:
-        base = f"{self.maze}-medium-v0?task={self.task}&sparse=1"
-        return base + ("&repeat=5&steps=200" if self.maze == "pointmaze" else "")
+        from headstart.recipes.maze import NAME
+        from headstart.recipes.quickstart import DECISIONS
+
+        return f"{NAME}?{DECISIONS}" if self.maze == "pointmaze" else f"antmaze-medium-v0?task={self.task}&sparse=1"
+
+    @property
+    def _normalize(self) -> bool:
+        # Place cells are within [0, 1].
+        return self.maze != "pointmaze"
 
     @property
     def _widths(self) -> tuple[int, int]:
@@ -141,24 +149,22 @@ class Passive:
 
     @property
     def _discount(self) -> float:
-        # A decision in the point maze is five steps.
+        # A decision in the point maze is eight steps.
         return 0.97 if self.maze == "pointmaze" else 0.99
 
-    def _walks(self, out: Path) -> Any:
+    def _data(self, out: Path) -> Any:
+        """Walks with the rewards of the task: -1 until the goal, 0 and the end of the episode at it."""
         from headstart import api
         from headstart.data import transform
-        from headstart.recipes.pointmaze_goals import PointmazeGoals
+        from headstart.recipes.goals import Problem, task_data
+        from headstart.recipes.maze import NAME
+        from headstart.recipes.quickstart import DECISIONS, Quickstart
 
         if self.maze == "pointmaze":
-            return PointmazeGoals(small=True, episodes=self.episodes)._data("medium", out / "data")
-        data = api.load(self.data)
-        return data if self.episodes >= data.episodes else transform.subset(data, self.episodes)
-
-    def _task(self, walks: Any) -> Any:
-        """The walks with the rewards of the task: -1 until the goal, 0 and the end of the episode at it."""
-        from headstart.recipes.goals import Problem, task_data
-
-        return task_data(Problem(self.maze, f"{self.maze}-medium-v0", walks, {}, {}, self.task, {}))
+            return Quickstart(episodes=self.episodes)._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
+        walks = api.load(self.data)
+        walks = walks if self.episodes >= walks.episodes else transform.subset(walks, self.episodes)
+        return task_data(Problem(self.maze, "antmaze-medium-v0", walks, {}, {}, self.task, {}))
 
     def _learner(self, name: str) -> Any:
         from headstart.algos import registry
@@ -177,19 +183,19 @@ class Passive:
         from headstart.algos import registry
 
         return registry.algorithm(
-            "iql", actor_widths=self._widths, critic_widths=self._widths, expectile=0.9, discount=self._discount,
+            "iql", actor_widths=self._widths, critic_widths=self._widths, expectile=0.9, inverse_temperature=10.0, discount=self._discount,
             actor_lr=1e-3, critic_lr=1e-3, tau=0.01,
         )  # fmt: skip
 
-    def _tell(self, results: dict[str, Any], labelled: int, observed: int, out: Path) -> None:
+    def _tell(self, results: dict[str, Any], steps: int, out: Path) -> None:
         from headstart.report.scores import markdown
 
-        heads = [f"{share:.1%} ({max(1, round(share * labelled)):,} steps)" for share in self.shares]
+        heads = [f"{share:.1%} ({max(1, round(share * steps)):,} steps)" for share in self.shares]
         rows = [[name, *(_cell(cells[f"{share:g}"]) for share in self.shares)] for name, cells in results.items()]
         table = markdown(["IQL", *heads], rows)
         notes = (
             f"Success over {self.seeds} seeds of {self.eval_episodes} episodes, [95% bootstrap interval over both]; "
-            f"{observed:,} steps were observed."
+            f"{steps:,} steps were observed."
         )
         (out / "results.md").write_text(f"# Passive data, {self.maze}, goal {self.task}\n\n{table}\n\n{notes}\n")
         (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
