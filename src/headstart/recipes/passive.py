@@ -28,8 +28,8 @@ class Passive:
     """What observations are worth without actions and rewards: ICVF and the values of HILP and GCIVL learn from all of
     them, then IQL from a small share of the steps with both, with and without what was learned.
 
-    The task is one goal of a maze. Which steps are labelled is drawn anew for every training seed, and is the
-    same for all methods.
+    The task is one goal of a maze. Which steps are labelled is drawn anew for every training seed, at least one step
+    into the goal among them, and is the same for all methods.
     """
 
     maze: Literal["pointmaze", "antmaze"] = "pointmaze"
@@ -92,7 +92,6 @@ class Passive:
     ) -> list[float]:
         """Successes of the episodes that one seed plays after IQL on its labelled steps."""
         from headstart import api
-        from headstart.data import transform
         from headstart.recipes.compare import resumable
 
         kept = folder / "successes.json"
@@ -101,7 +100,7 @@ class Passive:
         learner, use = WAYS[name]
         model = learner and models[learner].member(seed)
         # The same steps for every method.
-        labelled = transform.sample_steps(task, share, seed)
+        labelled = _labelled(task, share, seed)
         if use == "potential":
             labelled = self._shaped(labelled, model)
         options = {
@@ -122,14 +121,12 @@ class Passive:
         return scores
 
     def _shaped(self, labelled: Any, model: Any) -> Any:
-        """The labelled steps with a potential: the value of the place where labelled steps ended at the goal."""
+        """The labelled steps with a potential: the value towards the place where a labelled step reached the goal."""
         from headstart.labels.distance import Distance
 
         steps = labelled.transitions
-        goals = labelled.observations[steps[labelled.terminations[steps]] + 1]
-        if not len(goals):
-            return labelled
-        return Distance(reward="shaped", discount=self._discount).label(labelled, model, goals[0]).data
+        goal = labelled.observations[steps[labelled.terminations[steps]][0] + 1]
+        return Distance(reward="shaped", discount=self._discount).label(labelled, model, goal).data
 
     @property
     def _env(self) -> str:
@@ -183,8 +180,8 @@ class Passive:
         from headstart.algos import registry
 
         return registry.algorithm(
-            "iql", actor_widths=self._widths, critic_widths=self._widths, expectile=0.9, inverse_temperature=10.0, discount=self._discount,
-            actor_lr=1e-3, critic_lr=1e-3, tau=0.01,
+            "iql", actor_widths=self._widths, critic_widths=self._widths, expectile=0.9, inverse_temperature=10.0,
+            discount=self._discount, actor_lr=1e-3, critic_lr=1e-3, tau=0.01,
         )  # fmt: skip
 
     def _tell(self, results: dict[str, Any], steps: int, out: Path) -> None:
@@ -200,6 +197,24 @@ class Passive:
         (out / "results.md").write_text(f"# Passive data, {self.maze}, goal {self.task}\n\n{table}\n\n{notes}\n")
         (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
         print(f"{table}\n\n{notes}")
+
+
+def _labelled(task: Any, share: float, seed: int) -> Any:
+    """Random steps of the task's data; where none of them reaches the goal, one that does joins them."""
+    import numpy as np
+
+    from headstart.data import transform
+
+    drawn = transform.sample_steps(task, share, seed)
+    if drawn.terminations.any():
+        return drawn
+    solved = np.flatnonzero(task.terminations[task.ends - 1])
+    whole = task.select([np.random.default_rng(seed).choice(solved)], "an episode that reaches the goal")
+    last = {
+        name: column[-1:] for name, column in whole.episode(0).items() if name in ("actions", "rewards", "successes")
+    }
+    last |= {"observations": whole.observations[-2:], "terminated": True}
+    return transform.concatenate([drawn, whole.rebuild([last], "its last step")])
 
 
 def _cell(scores: list[list[float]]) -> str:
