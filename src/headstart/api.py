@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from headstart import config
 from headstart.algos import registry
 from headstart.artifact import Artifact, Prompted, Skills, Use, features_of, start
@@ -18,14 +16,14 @@ from headstart.artifact.skills import skills_for, spec_in
 from headstart.data import sources, transform
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
-from headstart.data.views import table
+from headstart.data.views import table, with_share
 from headstart.envs import factory
 from headstart.envs import video as film
 from headstart.errors import UsageError, unknown
-from headstart.phase import EVALUATION_LANES, Phase, require_online
+from headstart.phase import EVALUATION_LANES, Phase, require_goals, require_online
 from headstart.spec import Spec
 from headstart.train import acting, offline, online
-from headstart.train.evaluate import Evaluation
+from headstart.train.evaluate import Evaluation, takes
 from headstart.train.evaluate import evaluate as run_episodes
 from headstart.train.options import OfflineOptions, OnlineOptions
 from headstart.train.run import require_free
@@ -53,6 +51,7 @@ def pretrain(
     reward_scale: float = 1.0,
     reward_shift: float = 0.0,
     skills: Skills | Artifact | str | Path | None = None,
+    task: str | None = None,
     resume: bool = False,
     sinks: Collection[str | Sink] = (),
     **options: Any,
@@ -66,6 +65,7 @@ def pretrain(
     scale * reward + shift. skills: of a model (`Skills`, or the model itself), to be the algorithm's actions: it
     decides on one every so many steps, and rewards and discount are those of decisions; the artifact keeps that model.
     resume: go on with the run in `out`, or return its artifact where it is complete.
+    task: the one that data which names none is of, and on which to act where algorithms do (`tasks`).
     sinks: where the numbers go besides the run's files: "tensorboard", "wandb", "mlflow", or objects with the methods
     of `headstart.train.sinks.Sink`. options: fields of `OfflineOptions`.
 
@@ -82,6 +82,7 @@ def pretrain(
     options = _options(OfflineOptions, steps, options)
     skills = skills_for(algorithm, skills)
     data = _prepared(load(data), reward_scale, reward_shift, skills, algorithm)
+    tasks, (data,) = named.settle(algorithm, None, task, env is not None, data)
     spec = data.spec
     if env is not None:
         theirs = spec_in(env, skills)
@@ -89,7 +90,7 @@ def pretrain(
         _require_choices(data, theirs, env)
         # The environment knows the bounds of actions; the data shows only those that were taken.
         spec = dataclasses.replace(spec, action=theirs.action)
-    _require_goals(algorithm, env)
+    require_goals(algorithm, env)
     spec = algorithm.view().with_context(spec)
     members = _seeds(seed, seeds)
     rows = table(data, algorithm.view())
@@ -98,7 +99,8 @@ def pretrain(
         "env": env, "reward_scale": reward_scale, "reward_shift": reward_shift, "normalize": normalize,
         "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
-    phase = Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data, skills)
+    settings |= {} if task is None else {"task": task}
+    phase = Phase("offline", algorithm, spec, normalizer, members, settings, options, None, data, skills, tasks)
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
@@ -117,9 +119,9 @@ def finetune(
     data: Dataset | str | None = None,
     algorithm: Any = None,
     components: Mapping[str, str] | None = None,
+    use: Use = "components",
     freeze: Collection[str] = (),
     out: str | Path | None = None,
-    use: Use = "components",
     seeds: int | None = None,
     seed: int | None = None,
     eval_env: str | None = None,
@@ -129,6 +131,9 @@ def finetune(
     reward_scale: float | None = None,
     reward_shift: float | None = None,
     skills: Skills | Artifact | str | Path | None = None,
+    task: str | None = None,
+    prior_data: Dataset | str | None = None,
+    prior_share: float = 0.5,
     resume: bool = False,
     sinks: Collection[str | Sink] = (),
     **options: Any,
@@ -148,6 +153,8 @@ def finetune(
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
     them by those of `data`. reward_scale, reward_shift: by default those of the artifact.
     skills: as of `pretrain`, for what starts without any; an artifact keeps its own.
+    task: the one to act on; data that names none is of it. prior_data: other data, such as that of pretraining, from
+    which a share `prior_share` of every (offline) batch comes, the rest being from `data` (PTR, Kumar et al. 2022).
     sinks: as of `pretrain`. options: fields of `OnlineOptions` or `OfflineOptions`. Prints what is loaded, fresh and
     unused.
 
@@ -161,7 +168,11 @@ def finetune(
         )
     require_free(out, resume)
     require_sinks(sinks, out)
-    artifact = artifact.specialised() if isinstance(artifact, Prompted) else artifact
+    if data is None and prior_data is not None:
+        raise UsageError("other data (prior_data) joins that of the task; say which that is (data)")
+    if isinstance(artifact, Prompted):
+        task = task or artifact.task
+        artifact = artifact.specialised() if artifact.task is None else artifact.artifact
     source = artifact if isinstance(artifact, Artifact | None) else Artifact.load(artifact)
     if source is None and algorithm is None:
         raise UsageError("from scratch there is no algorithm to go on with; name one (algorithm)")
@@ -193,6 +204,8 @@ def finetune(
         statistics = source.normalizer
     else:
         statistics = Normalizer.of(spec) if skills is None else skills.normalizer
+    if source is not None and not source.acts:
+        statistics = statistics.with_actions(spec)
     if normalizer == "extend":
         if source is None or data is None:
             raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
@@ -204,15 +217,16 @@ def finetune(
     inherits = source is not None and len(source.seeds) == count and seed is None
     members = source.seeds if inherits else _seeds(seed or 0, count)
 
-    if source is not None and not source.acts:
-        statistics = statistics.with_actions(spec)
     settings = {
         "env": env or eval_env, "reward_scale": reward_scale, "reward_shift": reward_shift, "freeze": sorted(freeze),
         "components": dict(components or {}), "normalizer": normalizer,
         "eval_episodes": eval_episodes, "eval_sample": eval_sample,
     }  # fmt: skip
+    settings |= {} if task is None else {"task": task}
+    settings |= {} if prior_data is None else {"prior_share": prior_share}
+    settings |= {} if use == "components" else {"use": use}
     name = "online" if env else "adapt"
-    phase = Phase(name, algorithm, spec, statistics, members, settings, options, source, data, skills)
+    phase = Phase(name, algorithm, spec, statistics, members, settings, options, source, data, skills, tasks, features)
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
@@ -223,10 +237,9 @@ def finetune(
     if skills is not None:
         print(skills.describe(), file=sys.stderr)
     rows = None if data is None else table(data, algorithm.view())
+    if prior_data is not None:
+        rows = with_share(rows, own, 1.0 - prior_share, algorithm.view().batch_size)
     with phase.run(out, resume, sinks) as run:
-    settings |= {} if task is None else {"task": task}
-    settings |= {} if prior_data is None else {"prior_share": prior_share}
-    settings |= {} if use == "components" else {"use": use}
         if env is None:
             states = offline.train(
                 algorithm, states, keys, rows, statistics, options, run.run, members, "adapt", freeze, run.evaluate
@@ -237,7 +250,7 @@ def finetune(
             )
             states = online.train(
                 algorithm, states, keys, env, spec, statistics, options, run.run, members, rows,
-                reward_scale, reward_shift, lowest, freeze, run.evaluate, skills,
+                reward_scale, reward_shift, lowest, freeze, run.evaluate, skills, phase.context,
             )  # fmt: skip
         return run.finish(states)
 
@@ -250,12 +263,14 @@ def evaluate(
     seed: int = 0,
     sample: bool = False,
     video: str | Path | None = None,
+    task: str | None = None,
 ) -> Evaluation:
-    """Play episodes with every training seed's policy of an artifact, or of a prompted model of skills.
+    """Play episodes with every training seed's policy of an artifact, or of a prompted model of skills or tasks.
 
     env: by default the one the artifact was trained or evaluated in. seed: of the first episode; the others count on.
     sample: draw actions instead of taking the most likely ones. video: a new .mp4 file that shows the best, the median
-    and the worst of these episodes (extra `video`).
+    and the worst of these episodes (extra `video`). task: of a model that acts on tasks, by default the one that it was
+    trained for last.
 
     Where the environment has several tasks (OGBench's goals) and `env` chooses none, the episodes take them in turn.
 
@@ -265,40 +280,33 @@ def evaluate(
     if video is not None:
         film.require_new(video)
     model = artifact if isinstance(artifact, Artifact | Prompted) else Artifact.load(artifact)
+    if isinstance(model, Artifact) and (task := task or (model.tasks and model.settings.get("task"))):
+        model = model.prompt(task=task)
     artifact = model.artifact if isinstance(model, Prompted) else model
+    if model is artifact and artifact.tasks is not None:
+        raise UsageError(f"{artifact.title} acts on tasks, say on which (task): {', '.join(artifact.tasks.names)}")
     if model is artifact and artifact.algorithm.view().skill:
         raise UsageError(
             f"{artifact.title} acts on skills: say what to do by artifact.prompt(goal=... or reward_examples=...), on "
             "the command line by --prompt goal or --prompt-rewards FILE.npz"
         )
+    artifact.require_policy()
     env = env or artifact.settings.get("env")
     if env is None:
         raise UsageError("the artifact names no environment; say which one (env)")
     artifact.env_spec.require(factory.spec(env), "the artifact", env)
     if model.goals:
-        _require_goals(artifact.algorithm, env)
+        require_goals(artifact.algorithm, env)
     draw = acting.drawn_keys(seed, artifact.members) if sample else lambda: None
     tape = None if video is None else {}
     episodes = run_episodes(
         lambda observations, goals=None: model.act(observations, keys=draw(), context=goals), env,
-        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals,
-        low=artifact.skills, tape=tape,
+        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals, low=artifact.skills, tape=tape,
     )  # fmt: skip
     evaluation = Evaluation(env, artifact.seeds, episodes)
     if video is not None:
-        film.film(env, _takes(evaluation, tape), video)
+        film.film(env, takes(evaluation, tape), video)
     return evaluation
-
-
-def _takes(evaluation: Evaluation, tape: Mapping[tuple[int, int], np.ndarray]) -> list[film.Take]:
-    """The best, the median and the worst episode. tape: (index of the training seed, seed) -> actions."""
-    takes = []
-    for name, (index, episode) in evaluation.extremes.items():
-        who = f" of training seed {evaluation.seeds[index]}" if len(evaluation.seeds) > 1 else ""
-        solved = "" if episode.success is None else ", solved" if episode.success else ", not solved"
-        caption = f"{name}: seed {episode.seed}{who}, return {episode.return_:.4g}{solved}"
-        takes.append(film.Take(episode.seed, tape[index, episode.seed], episode.return_, caption))
-    return takes
 
 
 def _algorithm(algorithm: Any) -> Any:
@@ -347,27 +355,11 @@ def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None,
     (spec, name), *others = sides
     for other, other_name in others:
         spec.require(other, name, other_name)
+    # What learned from observations alone leaves the actions to the others.
+    spec = dataclasses.replace(spec, action=next((side.action for side, _ in sides if side.action is not None), None))
     if data is not None:
         _require_choices(data, spec, name)
     return spec
-
-
-def _require_goals(algorithm: Any, env: str | None) -> None:
-    """Raise `UsageError` where the algorithm is evaluated towards goals and the environment sets none."""
-    # What learned from observations alone leaves the actions to the others.
-    spec = dataclasses.replace(spec, action=next((side.action for side, _ in sides if side.action is not None), None))
-    view = algorithm.view()
-    if env is None or not (view.towards_goals or view.skill) or factory.sets_goals(env):
-        return
-    if view.skill:
-        raise UsageError(
-            f"{registry.title(algorithm)} is told goals by the environment, and {env} sets none; leave it out, and "
-            "prompt with reward examples"
-        )
-    raise UsageError(
-        f"{registry.title(algorithm)} acts towards goals, and {env} sets none; use an environment that gives "
-        "one (goal in the info of its reset), or an algorithm without goals"
-    )
 
 
 def _require_choices(data: Dataset, spec: Spec, name: str) -> None:

@@ -16,6 +16,8 @@ from headstart.algos import registry
 from headstart.artifact import Artifact, Skills
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
+from headstart.data.tasks import TaskTable
+from headstart.envs import factory
 from headstart.envs.lanes import Lanes
 from headstart.errors import TrainingError, UsageError
 from headstart.spec import Spec
@@ -57,6 +59,8 @@ class Phase:
     source: Artifact | None
     data: Dataset | None
     skills: Skills | None = None
+    tasks: TaskTable | None = None
+    features: nets.Features | None = None
 
     def __post_init__(self):
         # Before the folder of the run is made.
@@ -71,6 +75,11 @@ class Phase:
     def lineage(self) -> tuple[dict[str, Any], ...]:
         """The source and its ancestors, oldest first."""
         return () if self.source is None else self.source.ancestry()
+
+    @property
+    def context(self) -> np.ndarray | None:
+        """(c,) the vector of the task to act on; None where there is none."""
+        return None if self.tasks is None or "task" not in self.settings else self.tasks.vector(self.settings["task"])
 
     def fresh(self) -> tuple[Any, jax.Array]:
         """Fresh states of all seeds and the keys (S,) that they train with; those of successive phases differ."""
@@ -140,6 +149,8 @@ class Running:
 
         def act(observations: Any, goals: Any = None) -> Any:
             context = None if goals is None else acting.context(view, phase.normalizer, goals)
+            if phase.context is not None:
+                context = acting.repeated(phase.context, observations)
             if view.skill:
                 context = acting.towards(phase.algorithm, states, phase.normalizer, observations, context)
             return acting.act(policies, phase.normalizer, observations, keys=draw(), context=context)
@@ -184,6 +195,7 @@ class Running:
             lineage=phase.lineage,
             evaluation=None if latest is None else latest.to_json(),
             skills=phase.skills,
+            tasks=phase.tasks,
         )
 
     def finish(self, states: Any) -> Artifact:
@@ -194,6 +206,27 @@ class Running:
             artifact.save(self.run.folder / "artifact", overwrite=True)
             self.run.drop_checkpoints()
         return artifact
+
+
+def require_goals(algorithm: Any, env: str | None) -> None:
+    """Raise `UsageError` where the algorithm is evaluated towards goals and the environment sets none."""
+    view = algorithm.view()
+    if env is not None and not view.actions:
+        raise UsageError(
+            f"{registry.title(algorithm)} learns from observations alone, so it has no policy for {env}; leave that out, "
+            "or go on with an algorithm that acts"
+        )
+    if env is None or not (view.towards_goals or view.skill) or factory.sets_goals(env):
+        return
+    if view.skill:
+        raise UsageError(
+            f"{registry.title(algorithm)} is told goals by the environment, and {env} sets none; leave it out, and "
+            "prompt with reward examples"
+        )
+    raise UsageError(
+        f"{registry.title(algorithm)} acts towards goals, and {env} sets none; use an environment that gives "
+        "one (goal in the info of its reset), or an algorithm without goals"
+    )
 
 
 def require_online(algorithm: Any) -> None:

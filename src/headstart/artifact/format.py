@@ -36,11 +36,12 @@ from headstart.algos import registry
 from headstart.artifact import selftest
 from headstart.artifact.model import Artifact, arrays_digest, config_digest, model_digest
 from headstart.artifact.skills import Skills
-from headstart.config import to_json
+from headstart.config import from_json, to_json
 from headstart.data.normalize import Normalizer
+from headstart.data.tasks import TaskTable
 from headstart.errors import ArtifactError, UsageError
-from headstart.spec import Spec
 from headstart.nets import FEATURES, Features
+from headstart.spec import Spec
 from headstart.state import State
 
 FORMAT = 1
@@ -228,13 +229,12 @@ def load(path: str | Path) -> Artifact:
         evaluation=_read_json(evaluation) if evaluation.exists() else None,
         created=manifest["created"],
         skills=_skills(folder, manifest),
+        tasks=_tasks(folder / MANIFEST, manifest),
     )
     selftest.check(artifact, folder / "example.npz")
     return artifact
 
 
-def _skills(folder: Path, manifest: dict[str, Any]) -> Skills | None:
-    """The low level of an artifact whose actions are skills."""
 def _fresh(manifest: dict[str, Any], algorithm: Any, spec: Spec, key: jax.Array) -> State:
     """A state of the form that the artifact holds."""
     found = manifest.get("features")
@@ -253,6 +253,8 @@ def _tasks(file: Path, manifest: dict[str, Any]) -> TaskTable | None:
         raise ArtifactError(f"{file}: {error}") from error
 
 
+def _skills(folder: Path, manifest: dict[str, Any]) -> Skills | None:
+    """The low level of an artifact whose actions are skills."""
     if SKILLS not in manifest:
         return None
     below = load(folder / SKILLS)

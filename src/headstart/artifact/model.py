@@ -15,11 +15,13 @@ import numpy as np
 
 from headstart import trees
 from headstart.algos import registry
+from headstart.config import to_json
 from headstart.data.normalize import Normalizer
+from headstart.data.tasks import TaskTable
 from headstart.errors import ArtifactError, UsageError
+from headstart.nets import FEATURES
 from headstart.spec import Spec
 from headstart.state import State
-from headstart.nets import FEATURES
 from headstart.train import acting
 
 if TYPE_CHECKING:
@@ -48,9 +50,9 @@ class Artifact:
     lineage:    what it descends from, oldest first; each entry as `ancestry` gives it.
     evaluation: scores, plain JSON data, or None.
     created:    time in UTC, ISO 8601.
+    tasks:      those it acts on, with their vectors; None where it acts on none.
     skills:     the frozen low level that carries its actions out, where these are skills; None: they are the
                 environment's.
-    tasks:      those it acts on, with their vectors; None where it acts on none.
 
     Raises `ArtifactError` where a leaf of the state lacks the leading axis.
     """
@@ -66,6 +68,7 @@ class Artifact:
     evaluation: dict[str, Any] | None = None
     created: str = dataclasses.field(default_factory=_now)
     skills: Skills | None = None
+    tasks: TaskTable | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
@@ -100,13 +103,13 @@ class Artifact:
         return self.algorithm.view().towards_goals
 
     @property
-    def steps(self) -> int:
-        """Number of updates done."""
-    @property
     def acts(self) -> bool:
         """Whether it has a policy; what has learned from observations alone has none, and serves others."""
         return self.algorithm.view().actions
 
+    @property
+    def steps(self) -> int:
+        """Number of updates done."""
         return int(self.state.step.max())
 
     @property
@@ -128,14 +131,14 @@ class Artifact:
             "spec": self.spec.to_json(),
             "seeds": list(self.seeds),
         }
-        return config if self.skills is None else config | {"skills": self.skills.to_json()}
-
-    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         if (features := self.state.nets.get(FEATURES)) is not None:
             of_features = {"algorithm": registry.to_json(features.algorithm), "spec": features.spec.to_json()}
             config["features"] = of_features | {"beside": features.beside}
         if self.tasks is not None:
             config["tasks"] = to_json(self.tasks)
+        return config if self.skills is None else config | {"skills": self.skills.to_json()}
+
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Everything learned as {part: {key path: array}} with the parts weights, optimizer and normalizer."""
         state = self.state
         weights = {"nets": state.nets, "targets": state.targets, "step": state.step}
@@ -199,6 +202,7 @@ class Artifact:
         how evaluation and online training execute a policy. Where actions are skills it is one of these, (1, k), to be
         held for `skills.steps` calls of `skills.policy`.
         """
+        self.require_policy()
         axes = acting.leading_axes(self.spec, observation)
         observation = acting.with_axes(self.spec, observation, axes)
         context = self._context(context, axes)
@@ -209,19 +213,22 @@ class Artifact:
             actions = actions[:, None]
         return actions if axes else actions[0]
 
-    def prompt(self, goal: Any = None, reward_examples: tuple[Any, Any] | None = None) -> Prompted:
-        """A model of skills told what to do; its policy is called like that of an artifact.
+    def prompt(
+        self, goal: Any = None, reward_examples: tuple[Any, Any] | None = None, task: str | np.ndarray | None = None
+    ) -> Prompted:
+        """A model of skills or tasks told what to do; its policy is called like that of an artifact.
 
         goal: an observation as the environment gives it. reward_examples: observations (n, *shape) and the rewards (n,)
         of being there, of states like those of the data that the model learned from. Neither: towards the goal that is
         given at each call as context, such as those that environments set. task: of a model that acts on tasks, one's
         name, or any vector (c,).
 
-        Raises `UsageError` for models without skills, shapes that do not fit, and rewards that are all the same.
+        Raises `UsageError` for models without skills or tasks, unknown tasks, shapes that do not fit, and rewards that
+        are all the same.
         """
         from headstart.artifact.prompt import prompt
 
-        return prompt(self, goal, reward_examples)
+        return prompt(self, goal, reward_examples, task)
 
     def goal_values(self, observations: Any, goals: Any) -> np.ndarray:
         """V(s, g) of all members, (S, n): higher where the goal is nearer, in the unit of the algorithm (`goal_value`).
@@ -246,6 +253,7 @@ class Artifact:
 
         Raises `UsageError` that names expected and found shapes.
         """
+        self.require_policy()
         observations = acting.with_axes(self.spec, observations, (self.members, None))
         context = self._context(context, (self.members, None))
         if keys is not None and keys.shape[:1] != (self.members,):
@@ -263,15 +271,6 @@ class Artifact:
     def _policies(self) -> Any:
         return acting.policies(self.algorithm, self.state)
 
-    @functools.cached_property
-    def _nets(self) -> State:
-        return jax.device_put(dataclasses.replace(self.state, targets={}, opt_state={}))
-
-        if not self.acts:
-            raise UsageError(
-                f"{self.title} has learned from observations alone, so it has no policy; train one that starts from it "
-                "(finetune with an algorithm and use trunks, features or components) or on its potential"
-            )
     @functools.cached_property
     def _on_host(self) -> list[acting.HostPolicy] | None:
         return acting.on_host(self._policies)
@@ -296,8 +295,16 @@ class Artifact:
             goals = acting.with_axes(self.spec, context, axes)
             return acting.context(self.algorithm.view(), self.normalizer, goals)
         if context is None:
-            raise UsageError(f"this model needs a context of {part.describe()}; a model of skills can be prompted")
+            raise UsageError(f"this model needs a context of {part.describe()}; prompt it with a skill or a task")
         return acting.as_part("context", part, context, axes)
+
+    def require_policy(self) -> None:
+        """Raise `UsageError` where there is none."""
+        if not self.acts:
+            raise UsageError(
+                f"{self.title} has learned from observations alone, so it has no policy; train one that starts from it "
+                "(finetune with an algorithm and use trunks, features or components) or on its potential"
+            )
 
     def require_member(self, index: int) -> int:
         """The index of a member. Raises `UsageError` if out of range."""

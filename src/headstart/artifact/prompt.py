@@ -1,4 +1,4 @@
-"""Models of skills told what to do: by a goal, or by examples of rewards."""
+"""Models of skills told what to do: by a goal, or by examples of rewards; and models of tasks, by the task."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ ROWS = 1 << 14
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prompted:
-    """A model of skills that was told what to do (`Artifact.prompt`); it acts like an artifact.
+    """A model of skills or tasks that was told what to do (`Artifact.prompt`); it acts like an artifact.
 
-    artifact: the model. skills: (S, k), the skill of every member; None where it goes towards goals. goal: the goal, an
-    observation as the environment gives it; None where one is given at each call, as context.
+    artifact: the model. contexts: (S, k), the skill of every member, or the vector of the task; None where it goes
+    towards goals. goal: the goal, an observation as the environment gives it; None where one is given at each call, as
+    context. task: the name of the task, where it was told one by name.
     """
 
     artifact: Artifact
-    skills: np.ndarray | None = None
+    contexts: np.ndarray | None = None
     goal: Any = None
+    task: str | None = None
 
     @property
     def goals(self) -> bool:
         """Whether it takes a goal at each call."""
-        return self.skills is None and self.goal is None
+        return self.contexts is None and self.goal is None
 
     def policy(self, observation: Any, key: Any = None, context: Any = None, member: int = 0) -> np.ndarray:
         """As `Artifact.policy`. context: the goal where none was in the prompt, like the observation.
@@ -48,9 +50,9 @@ class Prompted:
         if not axes:
             observations, context = jax.tree.map(lambda x: np.asarray(x)[None], (observations, context))
         count = _rows(observations)
-        if self.skills is not None:
+        if self.contexts is not None:
             self._refuse(context)
-            skills = np.broadcast_to(self.skills[member], (count, self.skills.shape[1]))
+            skills = np.broadcast_to(self.contexts[member], (count, self.contexts.shape[1]))
         else:
             skills = acting.towards_one(
                 artifact.algorithm, self._state, member, artifact.normalizer, observations,
@@ -67,9 +69,9 @@ class Prompted:
         artifact = self.artifact
         observations = acting.with_axes(artifact.spec, observations, (artifact.members, None))
         leading = (artifact.members, _rows(observations, 1))
-        if self.skills is not None:
+        if self.contexts is not None:
             self._refuse(context)
-            skills = np.broadcast_to(self.skills[:, None], (*leading, self.skills.shape[1]))
+            skills = np.broadcast_to(self.contexts[:, None], (*leading, self.contexts.shape[1]))
         else:
             skills = acting.towards(
                 artifact.algorithm, self._state, artifact.normalizer, observations, self._goals(context, leading)
@@ -83,7 +85,9 @@ class Prompted:
         Raises `UsageError` where it goes towards a goal: that skill changes with the state.
         """
         artifact = self.artifact
-        if self.skills is None:
+        if artifact.tasks is not None:
+            raise UsageError(f"{artifact.title} stays a model of all its tasks; go on with it and name the task (task)")
+        if self.contexts is None:
             raise UsageError(
                 f"the skill of {artifact.title} towards a goal changes with the state, and cannot be folded into its "
                 "nets; prompt with examples of the task's rewards (reward_examples)"
@@ -91,7 +95,7 @@ class Prompted:
         learner, spec = artifact.algorithm.learner(), dataclasses.replace(artifact.spec, context=None)
         keys = jax.vmap(jax.random.key)(np.asarray(artifact.seeds, np.uint32))
         fresh = jax.vmap(lambda key: learner.init(key, spec))(keys)
-        nets, targets = jax.vmap(artifact.algorithm.at_skill)(artifact.state, self.skills)
+        nets, targets = jax.vmap(artifact.algorithm.at_skill)(artifact.state, self.contexts)
         return dataclasses.replace(
             artifact,
             algorithm=learner,
@@ -122,8 +126,12 @@ class Prompted:
             raise UsageError("this policy was prompted already, and takes no context")
 
 
-def prompt(artifact: Artifact, goal: Any, reward_examples: tuple[Any, Any] | None) -> Prompted:
+def prompt(artifact: Artifact, goal: Any, reward_examples: tuple[Any, Any] | None, task: Any = None) -> Prompted:
     """See `Artifact.prompt`."""
+    if task is not None:
+        if goal is not None or reward_examples is not None:
+            raise UsageError("a prompt is either a task, a goal or reward examples")
+        return _on_task(artifact, task)
     if not artifact.algorithm.view().skill:
         raise UsageError(f"{artifact.title} learns no skills, so there is nothing to prompt; {_instead(artifact)}")
     if goal is not None and reward_examples is not None:
@@ -158,7 +166,17 @@ def prompt(artifact: Artifact, goal: Any, reward_examples: tuple[Any, Any] | Non
     return Prompted(artifact, np.stack(skills).astype(np.float32))
 
 
+def _on_task(artifact: Artifact, task: str | np.ndarray) -> Prompted:
+    if artifact.tasks is None:
+        raise UsageError(f"{artifact.title} knows no tasks by name or vector; {_instead(artifact)}")
+    name = task if isinstance(task, str) else None
+    vector = artifact.tasks.vector(name) if name else acting.as_part("task", artifact.tasks.context, task, ())
+    return Prompted(artifact, np.broadcast_to(vector, (artifact.members, len(vector))), task=name)
+
+
 def _instead(artifact: Artifact) -> str:
+    if artifact.tasks is not None:
+        return "it acts on tasks; name one (task)"
     if artifact.goals:
         return "it acts towards the goals that are given as context, or that the environment sets"
     return "it does the one task that it was trained on"

@@ -22,6 +22,7 @@ def evaluate(
     video: Annotated[Path | None, tyro.conf.arg(metavar="FILE.mp4")] = None,
     prompt: Literal["goal"] | None = None,
     prompt_rewards: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npz")] = None,
+    task: str | None = None,
 ) -> None:
     """Play episodes with the policy of every training seed, and print their mean returns with 95% intervals; the
     success rate and D4RL's normalised score where the task has them.
@@ -35,6 +36,7 @@ def evaluate(
         json: Write every episode to this new file as well, as one JSON object.
         video: Show the best, the median and the worst episode in this new file (extra video).
         prompt: Tell a model of skills what to do: goal, the one that the environment sets.
+        task: Of a model that acts on tasks, the one to act on; by default the one it was trained for last.
         prompt_rewards: Tell it by examples in this file: observations (n, ...) and the rewards (n,) of being there.
     """
     # Looked at before the work, not after it.
@@ -45,7 +47,7 @@ def evaluate(
     from headstart import api
 
     model = prompts.load(artifact, prompt, prompt_rewards)
-    evaluation = api.evaluate(model, env=env, episodes=episodes, seed=seed, sample=sample, video=video)
+    evaluation = api.evaluate(model, env=env, episodes=episodes, seed=seed, sample=sample, video=video, task=task)
     outcome.show(evaluation)
     if video is not None:
         print(f"video: {video}")

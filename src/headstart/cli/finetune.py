@@ -41,6 +41,9 @@ def main(args: list[str]) -> None:
         eval_sample: bool = False,
         reward_scale: float | None = None,
         reward_shift: float | None = None,
+        task: str | None = None,
+        prior_data: str | None = None,
+        prior_share: float = 0.5,
         skills: Path | None = None,
         skill_steps: int | None = None,
         skill_seed: int | None = None,
@@ -65,18 +68,21 @@ def main(args: list[str]) -> None:
                 or with --algo as they are by default.
             components: Where names differ, as HERE=THERE: the component of the artifact that each one is loaded from;
                 those that are not named start fresh.
-            freeze: Components that stay as they are.
-            normalizer: Keep the artifact's statistics, or extend them by those of --data.
-            seeds: Number of training seeds, by default that of the artifact.
             use: What of the artifact serves: its components as they are; trunks, the hidden layers of one (its
                 representation or value) as a start of those here; features, what its representation sees in
                 observations, frozen, in their place; features+observation, behind them.
+            freeze: Components that stay as they are.
+            normalizer: Keep the artifact's statistics, or extend them by those of --data.
+            seeds: Number of training seeds, by default that of the artifact.
             seed: The first training seed; the others count on from it. By default they are the artifact's.
             eval_env: Where to evaluate when there is no --env.
             eval_episodes: Episodes of an evaluation, for each training seed; 0: no evaluation.
             eval_sample: Evaluate by sampled actions instead of the most likely ones.
             reward_scale: Rewards become scale * reward + shift; by default as in the artifact.
             reward_shift: The shift.
+            task: Of a model that acts on tasks, the one to act on; data that names none is of it.
+            prior_data: Other data, such as that of pretraining, mixed with --data.
+            prior_share: Part of every batch (of its offline part, with --env) that comes from --prior-data.
             skills: Folder of a model whose skills are to be the actions (opal, hilp, fb, hiql), decided on every few
                 steps; for what has none, since an artifact keeps its own.
             skill_steps: Steps of the environment that a skill lasts; by default as that model was trained.
@@ -93,8 +99,9 @@ def main(args: list[str]) -> None:
             source, env=env, data=data, algorithm=algorithm, out=out, seeds=seeds, seed=seed, freeze=freeze,
             components=parse.assignments(components, "--components") or None, use=use, normalizer=normalizer,
             eval_env=eval_env, eval_episodes=eval_episodes, eval_sample=eval_sample, reward_scale=reward_scale,
-            reward_shift=reward_shift, skills=prompts.skills(skills, skill_steps, skill_seed), resume=resume,
-            sinks=sink, **dataclasses.asdict(training),
+            reward_shift=reward_shift, skills=prompts.skills(skills, skill_steps, skill_seed),
+            task=task, prior_data=prior_data, prior_share=prior_share, resume=resume, sinks=sink,
+            **dataclasses.asdict(training),
         )  # fmt: skip
         inherited = None if source is None else source.settings.get("env")
         outcome.tell(result, out, env or eval_env or inherited)

@@ -33,6 +33,7 @@ def main(args: list[str]) -> None:
         normalize: bool = False,
         reward_scale: float = 1.0,
         reward_shift: float = 0.0,
+        task: str | None = None,
         skills: Path | None = None,
         skill_steps: int | None = None,
         skill_seed: int | None = None,
@@ -44,8 +45,8 @@ def main(args: list[str]) -> None:
         """Train on data that does not grow, and write an artifact.
 
         Args:
-            data: Where the data is: minari:ID_OR_FOLDER, d4rl:FILE.hdf5, ogbench:NAME_OR_FILE.npz, arrays:FILE.npz or
-                arrays:FOLDER.
+            data: Where the data is: minari:ID_OR_FOLDER, d4rl:FILE.hdf5, ogbench:NAME_OR_FILE.npz, arrays:FILE.npz,
+                arrays:FOLDER, or tasks:FILE.json with a source for each of several tasks.
             out: Folder of the run; what is there is never overwritten.
             seeds: Training seeds, trained side by side.
             seed: The first training seed; the others count on from it.
@@ -55,6 +56,7 @@ def main(args: list[str]) -> None:
             normalize: Standardise observations by the data's statistics.
             reward_scale: Rewards become scale * reward + shift.
             reward_shift: The shift.
+            task: Task that data which names none is of, and on which to act (with --tasks).
             skills: Folder of a model whose skills are to be the actions (opal, hilp, fb, hiql): the algorithm decides
                 on one every few steps, and rewards and discount are those of decisions.
             skill_steps: Steps of the environment that a skill lasts; by default as that model was trained.
@@ -67,8 +69,8 @@ def main(args: list[str]) -> None:
         artifact = api.pretrain(
             algorithm, data, out=out, seeds=seeds, seed=seed, env=env, eval_episodes=eval_episodes,
             eval_sample=eval_sample, normalize=normalize, reward_scale=reward_scale, reward_shift=reward_shift,
-            skills=prompts.skills(skills, skill_steps, skill_seed), resume=resume, sinks=sink,
-            **dataclasses.asdict(training),
+            skills=prompts.skills(skills, skill_steps, skill_seed),
+            task=task, resume=resume, sinks=sink, **dataclasses.asdict(training),
         )  # fmt: skip
         outcome.tell(artifact, out, env)
 

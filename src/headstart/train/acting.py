@@ -27,6 +27,12 @@ def context(view: View, normalizer: Normalizer, goals: Any) -> Any:
     return view.goal.of(normalizer.observation(goals))
 
 
+def repeated(vector: np.ndarray, observations: Any) -> np.ndarray:
+    """The same context (c,) for observations with the leading axes (S, n): (S, n, c)."""
+    leading = jax.tree.leaves(observations)[0].shape[:2]
+    return np.broadcast_to(vector, (*leading, len(vector)))
+
+
 @functools.partial(jax.jit, static_argnames="algorithm")
 def policies(algorithm: Any, state: Any) -> Any:
     """The policies of a state whose leaves have a leading axis S of members: one pytree with the same axis."""
