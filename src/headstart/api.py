@@ -147,7 +147,8 @@ def finetune(
     supervised finetuning, any other offline RL. components: {component here: component of the artifact}, where names
     differ. use: what of the artifact serves: its components; the hidden layers of one of them as a start ("trunks");
     frozen features of its representation in place of observations ("features") or behind them ("features+observation");
-    see `headstart.artifact.start`. freeze: components that stay as they are. seeds: number of training seeds, by default that of the artifact.
+    see `headstart.artifact.start`. freeze: components that stay as they are. seeds: number of training seeds, by
+    default that of the artifact.
     seed: the first of them, which decide keys and environments; by default they are the artifact's (from 0 on where
     their number is another).
     eval_env: where to evaluate when there is no `env`. normalizer: keep the artifact's statistics, or extend
@@ -301,7 +302,8 @@ def evaluate(
     tape = None if video is None else {}
     episodes = run_episodes(
         lambda observations, goals=None: model.act(observations, keys=draw(), context=goals), env,
-        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals, low=artifact.skills, tape=tape,
+        episodes=episodes, seed=seed, members=artifact.members, lanes=EVALUATION_LANES, goals=model.goals,
+        low=artifact.skills, tape=tape,
     )  # fmt: skip
     evaluation = Evaluation(env, artifact.seeds, episodes)
     if video is not None:

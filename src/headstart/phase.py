@@ -213,8 +213,8 @@ def require_goals(algorithm: Any, env: str | None) -> None:
     view = algorithm.view()
     if env is not None and not view.actions:
         raise UsageError(
-            f"{registry.title(algorithm)} learns from observations alone, so it has no policy for {env}; leave that out, "
-            "or go on with an algorithm that acts"
+            f"{registry.title(algorithm)} learns from observations alone, so it has no policy for {env}; leave that "
+            "out, or go on with an algorithm that acts"
         )
     if env is None or not (view.towards_goals or view.skill) or factory.sets_goals(env):
         return

@@ -310,7 +310,9 @@ def _manifest(file: Path) -> dict[str, Any]:
     lacking += [key for key in ("name", "config") if key not in manifest["algorithm"]]
     if lacking:
         raise ArtifactError(f"{file}: {lacking[0]} is missing from digests or algorithm")
-    config = {key: manifest[key] for key in ("algorithm", "spec", "seeds", "features", "tasks", SKILLS) if key in manifest}
+    config = {
+        key: manifest[key] for key in ("algorithm", "spec", "seeds", "features", "tasks", SKILLS) if key in manifest
+    }
     _compare_digest(file, config_digest(config), manifest["digests"]["config"])
     return manifest
 
