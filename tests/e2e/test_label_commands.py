@@ -49,7 +49,7 @@ def test_a_classifier_labels_and_the_data_says_so(source, walks, headstart, tmp_
     code, out, err = headstart(*command, *QUICK)
     assert (code, err) == (0, "")
     assert "held-out error" in out
-    assert "next: headstart pretrain iql --data arrays:labelled" in out
+    assert "next: headstart advise arrays:labelled" in out
     data = hs.load("arrays:labelled")
     assert data.provenance.transforms[-1].startswith(
         "rewards by classifier of 10 successes and 30 failures of labels.json"

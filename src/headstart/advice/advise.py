@@ -117,7 +117,9 @@ def advise(data: Dataset | str, env: str | None = None) -> Advice:
     against = tuple(
         Against(caution.what, _filled(caution.reason, facts)) for caution in CAUTIONS if caution.when(facts)
     )
-    return Advice(source, env, facts.describe(), recommended, against, costs.BASIS.format(speed / 1e9))
+    return Advice(
+        source, env, facts.describe(), recommended, against, costs.BASIS.format(speed / 1e9, costs.EFFICIENCY)
+    )
 
 
 def _chosen(facts: Facts) -> dict[str, tuple[str, ...]]:
