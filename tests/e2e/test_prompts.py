@@ -68,7 +68,7 @@ def test_a_prompted_policy_is_called_like_that_of_an_artifact(pretrained):
     np.testing.assert_allclose(towards.act(STATES[None])[0], towards.policy(STATES), atol=1e-5)
     collecting = artifact.prompt(reward_examples=RIGHTWARDS)
     np.testing.assert_allclose(collecting.act(STATES[None])[0], collecting.policy(STATES), atol=1e-5)
-    np.testing.assert_allclose(artifact.policy(STATES[1], context=collecting.skills[0]), collecting.policy(STATES[1]))
+    np.testing.assert_allclose(artifact.policy(STATES[1], context=collecting.contexts[0]), collecting.policy(STATES[1]))
 
 
 def test_what_does_not_say_what_to_do_is_refused(pretrained, walks, rewards, tmp_path, capsys):

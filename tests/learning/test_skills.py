@@ -122,7 +122,7 @@ def test_fb_knows_where_its_policies_go(fb):
             flow = np.einsum("sa,sat->st", policy, CHAIN.transition)
             exact = CHAIN.transition @ np.linalg.inv(np.eye(6) - FB_GAMMA * flow)
             state_of_seed = jax.tree.map(lambda leaf, seed=seed: leaf[seed], fb.state)
-            features = np.concatenate([STATES, np.tile(model.skills[seed], (6, 1))], -1)
+            features = np.concatenate([STATES, np.tile(model.contexts[seed], (6, 1))], -1)
             # To the left and to the right.
             actions = np.broadcast_to(np.float32([-0.5, 0.5])[:, None], (6, 2, 1))
             forward = np.asarray(state_of_seed.nets["forward"](features[:, None], actions)).mean(0)

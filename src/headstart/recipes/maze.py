@@ -17,11 +17,17 @@ class PlaceMaze(gymnasium.Wrapper):
     observation: (26,) one Gaussian bump a free cell, exp(-|xy - centre|**2 / (2 width**2)): as place cells in the
     hippocampus. Two raw coordinates are hard on small networks with ReLU: in pilots nothing was learned from them.
     Episodes start in a random cell at least `distance` cells of path away from the goal, off its centre by up to one
-    unit (a quarter of a cell) in each direction. They end at the goal unless terminate_at_goal is false.
+    unit (a quarter of a cell) in each direction. They end at the goal unless terminate_at_goal is false. goal: the
+    number of its cell, row by row from the top; by default that of OGBench's first task.
     """
 
     def __init__(
-        self, distance: int = 5, width: float = 2.5, terminate_at_goal: bool = True, render_mode: str | None = None
+        self,
+        distance: int = 5,
+        width: float = 2.5,
+        terminate_at_goal: bool = True,
+        goal: int | None = None,
+        render_mode: str | None = None,
     ):
         import ogbench  # noqa: F401 registers the mazes
 
@@ -31,9 +37,12 @@ class PlaceMaze(gymnasium.Wrapper):
         super().__init__(gymnasium.make(name, max_episode_steps=-1, **options))
         maze = self.env.unwrapped
         self._width = width
-        self._goal = np.asarray(maze.ij_to_xy(maze.task_infos[maze._reward_task_id - 1]["goal_ij"]))
-        _, distances = maze.get_oracle_subgoal((0.0, 0.0), self._goal)
         self._centres = np.array([maze.ij_to_xy(cell) for cell in np.argwhere(maze.maze_map == 0)])
+        if goal is None:
+            self._goal = np.asarray(maze.ij_to_xy(maze.task_infos[maze._reward_task_id - 1]["goal_ij"]))
+        else:
+            self._goal = self._centres[goal]
+        _, distances = maze.get_oracle_subgoal((0.0, 0.0), self._goal)
         self._starts = np.array([maze.ij_to_xy(cell) for cell in np.argwhere(distances >= distance)])
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (len(self._centres),), np.float32)
 
@@ -41,12 +50,18 @@ class PlaceMaze(gymnasium.Wrapper):
         _, info = self.env.reset(seed=seed, options=options)
         rng = self.env.unwrapped.np_random
         start = self._starts[rng.integers(len(self._starts))] + rng.uniform(-1.0, 1.0, 2)
+        self.env.unwrapped.set_goal(goal_xy=self._goal)
         self.env.unwrapped.set_xy(start)
         return self._observe(), info | {"goal": self._place(self._goal)}
 
     def step(self, action):
         _, reward, terminated, truncated, info = self.env.step(action)
         return self._observe(), reward, terminated, truncated, info
+
+    def at_goal(self, observations: np.ndarray) -> np.ndarray:
+        """(n,) whether observations (n, 26) are of places that count as the goal."""
+        apart = np.linalg.norm(self.locate(observations) - self._goal, axis=1)
+        return apart <= self.env.unwrapped._goal_tol
 
     def locate(self, observations: np.ndarray) -> np.ndarray:
         """(n, 2) positions of observations (n, 26): activities tell distances, whose differences are linear."""
