@@ -190,8 +190,8 @@ class MultiTask:
 
 
 def at_goal(episode: Mapping[str, Any], task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards of an episode's steps in another task, and whether they end it: 0 and the end where one leads to the goal,
-    else -1. What was passed within a decision does not count."""
+    """Rewards of the steps of an episode in another task, and whether they end it: 0 and the end at the goal, before it
+    -1. What was passed within a decision does not count."""
     ends = _maze(GOALS[task]).at_goal(episode["observations"][1:])
     return ends - 1.0, ends
 
