@@ -45,6 +45,10 @@ class Goals:
             )
 
 
+ACHIEVED, DESIRED = "achieved_goal", "desired_goal"
+"""What arrays of observations are called in Gymnasium-Robotics: where the agent is, and where it is to go."""
+
+
 @dataclasses.dataclass(frozen=True)
 class GoalPart:
     """What of an observation a goal is: the array of that name (a plain observation has the one name ""), and of a flat
@@ -61,6 +65,11 @@ class GoalPart:
     def context(self, spec: Spec) -> ArraySpec:
         """The shape of such a goal. Raises `UsageError` where observations do not have it."""
         parts = dict(spec.observation)
+        if DESIRED in parts:
+            raise UsageError(
+                f"observations hold {DESIRED}, where the data was going, which goals drawn in hindsight contradict; "
+                f"leave it out: `headstart data convert SOURCE TARGET --without {DESIRED}`, and goal=1 of environments"
+            )
         if self.array not in parts:
             if not self.array:
                 names = ", ".join(parts)

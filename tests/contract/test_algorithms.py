@@ -317,10 +317,8 @@ def test_contexts_and_named_observations_are_inputs(run):
     spec, algorithm = Spec(observation, run.spec.action, ArraySpec((4,))), run.algorithm
     looks = ("observation", "next_observation", "low_goal", "high_target")
     if run.spec.context:
-        if registry.name_of(algorithm) == "qrl":
-            with pytest.raises(UsageError, match=r"one array of observations, say which .*: camera, joints"):
-                algorithm.view().with_context(spec)
-            return
+        with pytest.raises(UsageError, match=r"one array of observations, say which .*: camera, joints"):
+            algorithm.view().with_context(spec)
         algorithm = dataclasses.replace(algorithm, goal_array="joints", goal_entries=(2, 0))
         spec = algorithm.view().with_context(spec)
         assert spec.context.shape == (algorithm.view().skill or 2,)

@@ -9,6 +9,7 @@ from headstart import config
 from headstart.algos.goals import climb_and_clone, goal_view, sizes, sound_goals, views_of
 from headstart.algos.require import continuous_actions
 from headstart.algos.shared import advance, fresh_state, step_all
+from headstart.algos.skills import seen_part
 from headstart.errors import UsageError
 from headstart.lazy import jax, jnp, losses, nets, optim
 
@@ -59,6 +60,10 @@ class QRL:
     """The same law for the actor's goals."""
     commanded: float = 0.5
     """Online: share of the rows that learn on the goal that the environment had set, the others in hindsight."""
+    goal_array: str = ""
+    """Name of the array of observations between which distances are, where they have names."""
+    goal_entries: tuple[int, ...] = ()
+    """Entries of that array; none: all."""
 
     def __post_init__(self):
         sound_goals(self)
@@ -68,7 +73,7 @@ class QRL:
             raise UsageError(f"QRL.latent_size: expected a multiple of {divisor}, found {self.latent_size}")
 
     def view(self):
-        return goal_view(self)
+        return goal_view(self, goal=seen_part(self))
 
     def init(self, key, spec):
         continuous_actions("qrl", spec)
@@ -80,7 +85,7 @@ class QRL:
                 state_size + goal_size, spec.action, self.actor_widths, self.exploration_noise, actor_key
             ),
             "value": nets.Quasimetric(
-                state_size, self.critic_widths, self.latent_size, self.component_size, self.quasimetric, value_key,
+                goal_size, self.critic_widths, self.latent_size, self.component_size, self.quasimetric, value_key,
                 self.layer_norm,
             ),
             "dynamics": nets.MLP(
@@ -92,7 +97,8 @@ class QRL:
         return fresh_state(components, self._optimizers(), targets=())
 
     def update(self, state, batch, key):
-        here, there, goal, actor_goal = views_of(batch)
+        features, _, goal, actor_goal = views_of(batch)
+        here, there = self._seen(batch.observation), self._seen(batch.next_observation)
 
         def after(dynamics, latent, action):
             return latent + dynamics(jnp.concatenate([latent, action], axis=-1))
@@ -120,7 +126,7 @@ class QRL:
         parts = {name: state.nets[name] for name in ("value", "dynamics", "multiplier")}
         grads, metrics = jax.grad(distance_loss, has_aux=True)(parts)
         grads["actor"], actor_metrics = jax.grad(climb_and_clone, has_aux=True)(
-            state.nets["actor"], jnp.concatenate([here, actor_goal], axis=-1), batch.action, q_of, self.alpha
+            state.nets["actor"], jnp.concatenate([features, actor_goal], axis=-1), batch.action, q_of, self.alpha
         )
         return advance(state, *step_all(self._optimizers(), grads, state), tau=0.0), metrics | actor_metrics
 
@@ -129,7 +135,10 @@ class QRL:
 
     def goal_value(self, state, observation, goal):
         # Minus the steps, not discounted.
-        return -state.nets["value"](nets.flatten(observation), nets.flatten(goal))
+        return -state.nets["value"](self._seen(observation), nets.flatten(goal))
+
+    def _seen(self, observation):
+        return nets.flatten(seen_part(self).of(observation))
 
     def _optimizers(self):
         slow = {name: optim.adam(self.critic_lr) for name in ("value", "dynamics", "multiplier")}

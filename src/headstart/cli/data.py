@@ -41,6 +41,7 @@ def convert(
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
     target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")],
     overwrite: bool = False,
+    without: tuple[str, ...] = (),
     task: str | None = None,
     task_vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     actions_by: Annotated[Path | None, tyro.conf.arg(metavar="ARTIFACT")] = None,
@@ -51,6 +52,7 @@ def convert(
         source: Where the data is, as for `headstart data inspect`; tasks:FILE.json: several, each of a task.
         target: minari:ID, minari:FOLDER or arrays:FOLDER.
         overwrite: Replace a data set of that format that is there already.
+        without: Arrays of the observations to leave out, such as desired_goal.
         task: Name of the task that all of the data is of.
         task_vectors: File with a vector for each task, such as a sentence embedding: an .npz with one array a name, or
             JSON. Without, tasks are one-hot.
@@ -61,6 +63,8 @@ def convert(
     from headstart.data.tasks import read_vectors
 
     data = sources.load(source)
+    if without:
+        data = transform.without(data, without)
     table = None if task_vectors is None else read_vectors(task_vectors)
     if task is not None:
         data = transform.of_task(data, task, table)

@@ -11,7 +11,7 @@ import numpy as np
 from headstart.data.columns import STEP_COLUMNS, map_arrays
 from headstart.data.dataset import Dataset, Provenance
 from headstart.data.tasks import TaskTable, union
-from headstart.errors import DataError, UsageError
+from headstart.errors import DataError, UsageError, unknown
 from headstart.spec import ArraySpec, Spec
 
 
@@ -69,6 +69,21 @@ def cut_at_success(data: Dataset, terminated: bool = True) -> Dataset:
 def drop_rewards(data: Dataset) -> Dataset:
     """The data without rewards."""
     return data.replace("rewards dropped", rewards=None)
+
+
+def without(data: Dataset, names: Sequence[str]) -> Dataset:
+    """The data without these arrays of its observations. Raises `UsageError` where one is absent, or none is left."""
+    parts = dict(data.spec.observation)
+    for name in names:
+        if name not in parts or not isinstance(data.observations, dict):
+            raise unknown("array of observations", name, parts)
+    left = {name: column for name, column in data.observations.items() if name not in names}
+    if not left:
+        raise UsageError(f"{data.provenance.source}: no observations are left without {', '.join(names)}")
+    spec = dataclasses.replace(
+        data.spec, observation=tuple((name, part) for name, part in data.spec.observation if name in left)
+    )
+    return data.replace(f"observations without {', '.join(names)}", observations=left, spec=spec)
 
 
 def drop_actions(data: Dataset) -> Dataset:

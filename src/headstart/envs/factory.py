@@ -6,6 +6,8 @@ Reserved keys, applied in this order:
                MDPs a square of cells in which the state's is lit
     task=I     always task I, from 1 on, of an environment that has several (OGBench's goals); without, the seed of
                an episode chooses: seeds that follow each other take the tasks in turn
+    goal=1     of observations that say where to go (`desired_goal` beside `achieved_goal`, as gymnasium-robotics has
+               them): it is no longer seen, but handed out as the goal of the episode
     sparse=1   reward -1 for every decision, 0 and termination at the one that solves the task
     repeat=K   one decision is the same action K times (rewards summed, or -1 a decision with sparse)
     steps=N    time limit in decisions, in place of the environment's own
@@ -55,6 +57,9 @@ def make(env: str, render: bool = False) -> gymnasium.Env:
     sparse = arguments.pop("sparse", False)
     if sparse not in (0, 1):
         raise UsageError(f"{env}: sparse must be 0 or 1, found {sparse!r}")
+    goal = arguments.pop("goal", False)
+    if goal not in (0, 1):
+        raise UsageError(f"{env}: goal must be 0 or 1, found {goal!r}")
     task = arguments.pop("task", None)
     repeat = _positive(env, "repeat", arguments.pop("repeat", 1))
     steps = arguments.pop("steps", None)
@@ -66,6 +71,8 @@ def make(env: str, render: bool = False) -> gymnasium.Env:
     try:
         with _quiet():
             made = wrappers.PlainObservations(wrappers.Tasks(wrappers.OwnRandomness(made), task))
+        if goal:
+            made = wrappers.DesiredGoals(made)
         if repeat > 1:
             made = wrappers.ActionRepeat(made, repeat, until_success=bool(sparse))
         if sparse:

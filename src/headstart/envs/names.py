@@ -14,7 +14,7 @@ from typing import Any
 
 from headstart.errors import UsageError, unknown
 
-RESERVED = ("task", "sparse", "repeat", "steps", "pixels")
+RESERVED = ("task", "sparse", "repeat", "steps", "pixels", "goal")
 """Keys that every environment takes (`factory.make`)."""
 
 

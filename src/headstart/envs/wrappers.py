@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from headstart.algorithm import ACHIEVED, DESIRED
 from headstart.data.columns import SUCCESS_KEYS
 from headstart.envs.seeding import global_random
 from headstart.errors import UsageError
@@ -125,6 +126,33 @@ def _plain(space: spaces.Space, value: Any) -> Any:
         return one_hot
     # A copy in any case: some environments write the next observation into the same array.
     return np.array(value, np.uint8 if space.dtype == np.uint8 else np.float32)
+
+
+class DesiredGoals(gymnasium.Wrapper):
+    """Where to go is taken out of observations and handed out when an episode begins, as `goal` in the info of reset:
+    an observation that has achieved it.
+
+    Serves the arrays `achieved_goal` and `desired_goal` of Gymnasium-Robotics; raises `UsageError` where these are not.
+    """
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        parts = getattr(env.observation_space, "spaces", {})
+        if not {ACHIEVED, DESIRED} <= parts.keys():
+            raise UsageError(f"goal=1 is for observations with {ACHIEVED} and {DESIRED}; leave it out")
+        self.observation_space = spaces.Dict({name: part for name, part in parts.items() if name != DESIRED})
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        observation, info = self.env.reset(seed=seed, options=options)
+        goal = {**observation, ACHIEVED: observation[DESIRED]}
+        return self._seen(observation), info | {"goal": self._seen(goal)}
+
+    def step(self, action):
+        observation, *outcome = self.env.step(action)
+        return self._seen(observation), *outcome
+
+    def _seen(self, observation: dict[str, Any]) -> dict[str, Any]:
+        return {name: part for name, part in observation.items() if name != DESIRED}
 
 
 class ActionRepeat(gymnasium.Wrapper):
