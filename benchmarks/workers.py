@@ -98,10 +98,20 @@ def headstart(name: str, seconds: float) -> dict[str, float]:
 
 def dataset(transitions: int = TRANSITIONS) -> Any:
     """The arrays as a data set."""
+    import numpy as np
+
     from headstart.data.dataset import Dataset
 
     observations, actions, rewards, ends = arrays(transitions)
-    return Dataset.from_arrays(observations, actions, rewards, timeouts=ends, next_observations=observations)
+    last = np.flatnonzero(ends)
+    # Views, so that making it leaves no memory behind that would be taken for training's.
+    episodes = (slice(end + 1 - EPISODE, end + 1) for end in last)
+    following = np.append(observations, observations[:1], axis=0)
+    return Dataset.from_episodes(
+        {
+            "observations": following[rows.start : rows.stop + 1], "actions": actions[rows], "rewards": rewards[rows]
+        } for rows in episodes
+    )  # fmt: skip
 
 
 class Training:
@@ -120,7 +130,7 @@ class Training:
         keys = jax.random.split(jax.random.key(0), seeds)
         self._batch = one_batch(rows, algorithm.view(), normalizer)
         self._learner = updates.learner(updates.fresh(algorithm, data.spec, keys), algorithm, self._batch)
-        rows = jax.tree.map(jax.numpy.asarray, rows)
+        rows = jax.device_put(rows)
         self._done = 0
 
         def advance(learner: Any, done: int, count: int) -> Any:

@@ -1,11 +1,13 @@
 import hashlib
 
+import jax
 import numpy as np
 import pytest
 from data_examples import any_episodes, assert_same_episode, make_episodes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.data.columns import ALIGNMENT, empty
 from headstart.data.dataset import Dataset, Provenance
 from headstart.errors import DataError
 
@@ -186,3 +188,17 @@ def test_columns_that_do_not_fit(columns, message):
 def test_no_episodes():
     with pytest.raises(DataError, match="memory: no episodes"):
         Dataset.from_episodes([])
+
+
+def test_columns_begin_where_the_device_can_share_them():
+    data = Dataset.from_episodes([{"observations": np.ones((4, 3)), "actions": np.ones((3, 2)), "rewards": np.ones(3)}])
+    assert {getattr(data, name).ctypes.data % ALIGNMENT for name in ("observations", "actions", "rewards")} == {0}
+    np.testing.assert_array_equal(data.rewards, [1.0, 1.0, 1.0, 0.0])
+
+
+def test_arrays_are_shared_with_the_device_where_that_is_the_cpu():
+    column = empty((5, 3), np.float32)
+    column[:] = 1.0
+    if jax.default_backend() != "cpu":
+        pytest.skip("another device has memory of its own")
+    assert jax.device_put(column).unsafe_buffer_pointer() == column.ctypes.data

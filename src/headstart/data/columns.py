@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,9 @@ from headstart.spec import ArraySpec, Spec
 
 SUCCESS_KEYS = ("success", "is_success", "goal_achieved")
 """Names by which environments and recordings say that the task counts as solved, in order of precedence."""
+
+ALIGNMENT = 64
+"""Bytes: on CPUs JAX shares arrays that begin at a multiple of these."""
 
 STEP_COLUMNS = ("actions", "rewards", "successes", "tasks", "shared")
 """Columns of a `Dataset` that say something of a step, and may be absent."""
@@ -61,15 +66,26 @@ def scalars(name: str, column: np.ndarray, source: str) -> np.ndarray:
     return column.reshape(len(column))
 
 
-def join(name: str, parts: Sequence[np.ndarray], source: str) -> np.ndarray:
-    """Columns of successive episodes, one after the other. Raises `DataError` where their rows differ in shape."""
+def join(name: str, parts: Sequence[np.ndarray], source: str, finals: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    """Columns of successive episodes, one after the other, each followed by its final row (1, ...) where `finals` are
+    given. Raises `DataError` where their rows differ in shape."""
     for index, part in enumerate(parts):
         if part.shape[1:] != parts[0].shape[1:]:
             raise DataError(
                 f"{source}: {name} of episode {index} has rows of shape {part.shape[1:]}, "
                 f"those of episode 0 have {parts[0].shape[1:]}"
             )
-    return np.concatenate(parts)
+    pieces = parts if finals is None else list(itertools.chain(*zip(parts, finals, strict=True)))
+    dtype = np.result_type(*{piece.dtype for piece in pieces})
+    return np.concatenate(pieces, out=empty((sum(map(len, pieces)), *parts[0].shape[1:]), dtype))
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array that the device shares where it is the CPU, instead of holding a copy."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 def infer_spec(observations: Any, actions: np.ndarray | None) -> Spec:

@@ -385,11 +385,8 @@ def _joined_column(name: str, episodes: list[Mapping[str, Any]], source: str) ->
         return None
     if not all(present):
         raise DataError(f"{source}: {name} are absent in episode {present.index(False)} but present in others")
-    parts = []
-    for episode in episodes:
-        column = as_array(episode[name])
-        if name != "actions":
-            column = scalars(name, column, source)
-        final = column[-1:] if name == "tasks" else np.zeros((1, *column.shape[1:]), column.dtype)
-        parts.append(np.concatenate([column, final]))
-    return join(name, parts, source)
+    columns = [as_array(episode[name]) for episode in episodes]
+    if name != "actions":
+        columns = [scalars(name, column, source) for column in columns]
+    finals = [column[-1:] if name == "tasks" else np.zeros_like(column[-1:]) for column in columns]
+    return join(name, columns, source, finals)
