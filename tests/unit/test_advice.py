@@ -12,7 +12,7 @@ import pytest
 import headstart as hs
 from headstart import api
 from headstart.advice import cost, facts
-from headstart.advice.advise import _chosen, _commands
+from headstart.advice.advise import Cost, _chosen, _commands
 from headstart.advice.facts import Facts
 from headstart.advice.rules import CAUTIONS, RECIPES, RULES
 from headstart.algos import registry
@@ -210,6 +210,13 @@ def test_advice_for_data_with_rewards_and_an_environment():
     assert "1. Cal-QL, then online" in text
     assert "GFLOP/s measured" in text
     assert isinstance(found, hs.Advice)
+
+
+def test_costs_say_what_shortens_them():
+    short = Cost(update=0.01, batch_size=256, offline=200.0, online=None)
+    assert short.describe() == "about 3 min offline (10 ms an update)"
+    long = Cost(update=0.01, batch_size=256, offline=0.0, online=80_000.0)
+    assert long.describe() == "about 22.2 h online (10 ms an update); with --batch-size 64 about a quarter of that"
 
 
 def test_advice_where_little_can_be_done():

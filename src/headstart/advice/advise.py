@@ -24,20 +24,31 @@ MANY_STEPS = 100_000
 
 OFFLINE_STEPS, ONLINE_STEPS = 20_000, 50_000
 
+TOO_LONG = 12 * 3600.0
+"""Seconds from which a smaller batch is worth a word."""
+
+SMALL_BATCH = 64
+"""Rows below which batches are not advised."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds that a recipe takes: an update of its algorithm, all of them offline, and all that follows online (None
-    without an environment)."""
+    """Seconds that a recipe takes: an update of its algorithm on so many rows, all updates offline (0 where there are
+    none), and all that follows online (None without an environment)."""
 
     update: float
+    batch_size: int
     offline: float
     online: float | None
 
     def describe(self) -> str:
-        """Short text: `about 4 min offline and 20 min online (6.1 ms an update)`."""
-        online = "" if self.online is None else f" and {_duration(self.online)} online"
-        return f"about {_duration(self.offline)} offline{online} ({1e3 * self.update:.2g} ms an update)"
+        """Short text: `about 4 min offline and 20 min online (6 ms an update)`; if that is long, what shortens it."""
+        parts = [f"{_duration(self.offline)} offline"] * (self.offline > 0)
+        parts += [f"{_duration(self.online)} online"] if self.online is not None else []
+        text = f"about {' and '.join(parts)} ({1e3 * self.update:.0f} ms an update)"
+        if self.offline + (self.online or 0.0) > TOO_LONG and self.batch_size >= 4 * SMALL_BATCH:
+            text += f"; with --batch-size {self.batch_size // 4} about a quarter of that"
+        return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +177,7 @@ def _cost(recipe: Recipe, facts: Facts, data: Dataset, speed: float, decision: f
     offline = update * _steps(facts) if any("pretrain" in command for command in recipe.commands) else 0.0
     online = None if decision is None else ONLINE_STEPS * (update + decision)
     goes_online = any("--env {env} --data" in command for command in recipe.commands)
-    return Cost(update, offline, online if goes_online else None)
+    return Cost(update, algorithm.batch_size, offline, online if goes_online else None)
 
 
 def _duration(seconds: float) -> str:

@@ -238,8 +238,10 @@ class Preferences:
         size, mistakes = self.batch_size, self.mistakes
 
         def loss(ensemble, data, key):
-            places = jax.random.uniform(key, (count, size)) * data["counts"][:, None]
-            drawn = jnp.take_along_axis(data["others"], places.astype(jnp.int32), axis=1)
+            counts = data["counts"][:, None]
+            # The last place too where a draw is rounded up to it.
+            places = jnp.minimum((jax.random.uniform(key, (count, size)) * counts).astype(jnp.int32), counts - 1)
+            drawn = jnp.take_along_axis(data["others"], places, axis=1)
             rewards = each(ensemble, data["seen"][drawn]) * data["valid"][drawn]
             sums = rewards.sum(-1)
             return losses.preferences.bradley_terry(
@@ -250,7 +252,7 @@ class Preferences:
         data = {
             "seen": jnp.asarray(seen), "valid": jnp.asarray(valid, jnp.float32),
             "preferred": jnp.asarray(preferred, jnp.float32), "others": jnp.asarray(padded),
-            "counts": jnp.asarray([len(of) for of in others], jnp.float32),
+            "counts": jnp.asarray([len(of) for of in others]),
         }  # fmt: skip
         return fit(
             members(seen.shape[-1], self.widths, count, init_key), loss, data, steps=self.steps,
