@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,18 @@ def test_vectors_from_files(tmp_path):
         (tmp_path / "v.json").write_text(content)
         with pytest.raises(DataError, match="v.json"):
             read_vectors(tmp_path / "v.json")
+
+
+def test_sentences_by_an_encoder_whose_weights_come_with_it(tmp_path):
+    """As in the documentation."""
+    wordllama = pytest.importorskip("wordllama", reason="the extra text is not installed")
+    names = ["open the door", "close the door", "push the red cube"]
+    encoder = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+    np.savez(tmp_path / "v.npz", **dict(zip(names, encoder.embed(names, norm=True), strict=True)))
+    table = read_vectors(tmp_path / "v.npz")
+    assert table.context.shape == (256,)
+    likeness = table.array @ table.array.T
+    assert likeness[0, 1] > 0.5 > likeness[0, 2]
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------
