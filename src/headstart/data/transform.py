@@ -183,7 +183,7 @@ def sample_steps(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
         raise UsageError(f"fraction is {fraction:g}; expected more than 0 and at most 1")
     count = max(1, round(fraction * data.steps))
     rows = np.sort(np.random.default_rng(seed).choice(data.transitions, count, replace=False))
-    names = [name for name in ("actions", "rewards", "successes", "tasks") if getattr(data, name, None) is not None]
+    names = [name for name in STEP_COLUMNS if getattr(data, name) is not None]
     episodes = [
         {name: getattr(data, name)[row : row + 1] for name in names}
         | {
