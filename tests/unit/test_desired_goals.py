@@ -120,7 +120,7 @@ def test_hindsight_goals_do_not_go_with_goals_that_are_seen():
         transform.without(data, list(data.observations))
 
 
-@pytest.mark.parametrize(("name", "steps"), [("gciql", 400), ("qrl", 250)])
+@pytest.mark.parametrize(("name", "steps"), [("gciql", 600), ("qrl", 300)])
 def test_goal_methods_reach_desired_goals(name, steps):
     """Also a quasimetric, of places alone; and online, on the goals that the environment sets."""
     data = transform.without(walks(), ["desired_goal"])
@@ -128,7 +128,7 @@ def test_goal_methods_reach_desired_goals(name, steps):
     model = api.pretrain(small(name, latent_size=8, alpha=0.03), data, steps=steps, env=TOWARDS, **quiet)
     assert model.spec.context.shape == (1,)
     reached = api.evaluate(model, env=TOWARDS, episodes=20)
-    assert reached.success[0] > 0.75
+    assert reached.success[0] > 0.7
     seen, goal = (
         map_arrays(np.asarray, {"observation": np.float32([[x, 0.0]]), "achieved_goal": np.float32([[x]])})
         for x in (-1.0, 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 
 from headstart.envs.lanes import Lanes
@@ -35,8 +34,10 @@ class SkillLanes(Lanes):
     """
 
     def __init__(self, env: str, count: int, low: LowLevel, discount: float):
+        from gymnasium.spaces import Box
+
         super().__init__(env, count)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (low.size,), np.float32)
+        self.action_space = Box(-1.0, 1.0, (low.size,), np.float32)
         self._low, self._factor = low, discount ** (1.0 / low.steps)
 
     def step(self, actions: np.ndarray) -> list[tuple[int, float, bool, bool | None]]:
