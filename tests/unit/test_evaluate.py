@@ -200,3 +200,18 @@ def test_the_tape_holds_every_episodes_actions():
     for member, played in enumerate(episodes):
         for episode in played:
             assert len(tape[member, episode.seed]) == episode.length
+
+
+def test_across_seeds_training_seeds_are_drawn_too():
+    """Two seeds that always and one that never succeeds: sure of these three models, not of the method."""
+    episodes = [[Episode(i, -1.0, 1, success) for i in range(20)] for success in (True, True, False)]
+    evaluation = Evaluation("somewhere", (0, 1, 2), episodes)
+    assert evaluation.success == (pytest.approx(2 / 3),) * 3
+    mean, low, high = evaluation.across_seeds("success")
+    assert mean == pytest.approx(2 / 3)
+    assert low < 0.3
+    assert high == 1.0
+    assert evaluation.across_seeds("return") == (-1.0, -1.0, -1.0)
+    unsaid = Evaluation("somewhere", (0,), [[Episode(0, -1.0, 1, None)]])
+    with pytest.raises(UsageError, match="does not say whether an episode solved"):
+        unsaid.across_seeds("success")

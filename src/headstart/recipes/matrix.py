@@ -138,7 +138,7 @@ class Study:
         agent = self._told(row, model) if column == "zero-shot" else self._adapted(row, column, model)
         evaluation = api.evaluate(agent, env=self._env, episodes=self._recipe.eval_episodes, seed=2_000_000)
         algorithm = getattr(agent, "artifact", agent).algorithm
-        return {"success": list(evaluation.success), "algorithm": title(algorithm)}
+        return {"success": list(evaluation.across_seeds("success")), "algorithm": title(algorithm)}
 
     def _pretrained(self, row: str) -> Artifact:
         from headstart import api

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -164,6 +164,17 @@ class Evaluation:
         if any(value is None for member in solved for value in member):
             return None
         return interval(np.asarray(solved, float))
+
+    def across_seeds(self, score: Literal["success", "return"]) -> tuple[float, float, float]:
+        """The same mean with an interval in which training seeds are drawn too: of the method, not of these models.
+
+        Raises `UsageError` where the environment never says what success is.
+        """
+        if score == "success" and self.success is None:
+            raise UsageError(f"{self.env} does not say whether an episode solved the task (`success` in its info)")
+        name = "success" if score == "success" else "return_"
+        values = [[float(getattr(episode, name)) for episode in member] for member in self.episodes]
+        return interval(values, sample_members=True)
 
     @property
     def tasks(self) -> dict[int, float]:
