@@ -55,7 +55,7 @@ def named_arrays(observations: Any, prefix: str = "observations") -> list[tuple[
 def compact(column: np.ndarray) -> np.ndarray:
     """Pixels stay bytes; everything else becomes float32, one-dimensional columns get an axis."""
     if column.dtype != np.uint8:
-        column = column.astype(np.float32, copy=False)
+        column = cast(column, np.float32)
     return column[:, None] if column.ndim == 1 else column
 
 
@@ -86,6 +86,15 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def cast(column: np.ndarray, dtype: Any) -> np.ndarray:
+    """The column in that type, itself where it has it; a new one is `empty`'s."""
+    if column.dtype == dtype:
+        return column
+    new = empty(column.shape, dtype)
+    new[...] = column
+    return new
 
 
 def infer_spec(observations: Any, actions: np.ndarray | None) -> Spec:

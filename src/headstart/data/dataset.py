@@ -14,6 +14,7 @@ from headstart.data.columns import (
     STEP_COLUMNS,
     as_array,
     as_arrays,
+    cast,
     compact,
     infer_spec,
     join,
@@ -215,7 +216,7 @@ class Dataset:
             discrete = np.issubdtype(actions.dtype, np.integer) and actions.ndim == 1
             if discrete and actions.min() < 0:
                 raise DataError(f"{provenance.source}: discrete actions count from 0, found {actions.min()}")
-            actions = actions.astype(np.int32 if discrete else np.float32, copy=False)
+            actions = cast(actions, np.int32 if discrete else np.float32)
             if actions.ndim == 1 and not discrete:
                 actions = actions[:, None]
         types = {"rewards": np.float32, "successes": bool, "tasks": np.int32, "shared": bool}
