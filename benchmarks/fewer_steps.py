@@ -2,7 +2,7 @@
 
     python benchmarks/fewer_steps.py run --out study/fewer              # about 2 minutes a variant; extra ogbench
     python benchmarks/fewer_steps.py rates --out study/fewer            # seconds a gradient step, on a quiet machine
-    python benchmarks/fewer_steps.py table --out study/fewer
+    python benchmarks/fewer_steps.py table --out study/fewer --docs docs/results
 
 Cal-QL on the quickstart's point maze. A table of gradient steps offline, and of environment steps online (with one
 gradient step each), until two successive evaluations of a seed reach the level; and, where the rates were measured, the
@@ -142,12 +142,36 @@ class Table:
     out: Path
     level: float = 0.8
     """Success, by sampled actions, of two successive evaluations."""
+    docs: Path | None = None
+    """Where to write the page fewer-steps.md."""
 
     def run(self) -> int:
         file = self.out / "rates.json"
         rates = json.loads(file.read_text()) if file.exists() else {}
-        print(report(studies.curves(self.out, VARIANTS), self.level, rates))
+        found = report(studies.curves(self.out, VARIANTS), self.level, rates)
+        print(found)
+        if self.docs is not None:
+            (self.docs / "fewer-steps.md").write_text(f"{PAGE}\n\n{found}\n")
         return 0
+
+
+PAGE = """\
+# Fewer steps: what shortens the way to a score
+
+    python benchmarks/fewer_steps.py run --out study/fewer
+    python benchmarks/fewer_steps.py rates --out study/fewer
+    python benchmarks/fewer_steps.py table --out study/fewer --docs docs/results
+
+Cal-QL on the quickstart's point maze, three seeds. published: 256x2 networks, learning rates 1e-4 (actor, temperature)
+and 3e-4 (critics), tau 0.005; the other lines differ from it in one thing. bias: critics start at the data's mean
+return (`critic_bias`). regression: they regress to Monte-Carlo returns for 200 steps (`reference_steps`). clone: the
+actor imitates for 200 steps (`bc_steps`). tau: 0.02. rates: learning rates 3e-4 and 1e-3. narrow: 64x2. all: all of
+these together.
+
+Steps to the level: gradient steps offline, environment steps online (one gradient step each), at which two successive
+evaluations by sampled actions reach it; the median seed (and each; - where it never came), and the seconds that so many
+gradient steps take, where rates were measured. Online counts on from pretraining: 0 where pretraining got there.
+offline, dip, along and final as in `parity.md`; the last column is measured on two quiet cores."""
 
 
 def report(curves: dict[str, Any], level: float, rates: dict[str, float]) -> str:

@@ -1,6 +1,6 @@
 """How the cost of a gradient step grows: with the data, the networks, the ensemble, the batch, the number of seeds.
 
-    python benchmarks/growth.py --out growth.json --docs docs/results      # tables, and a picture of each in docs
+    python benchmarks/growth.py --out growth.json --docs docs/results      # the page growth.md, a picture of each study
     python benchmarks/growth.py --studies seeds --seeds 1 2 4 8 16 32 --out gpu.json   # on an accelerator
 
 Shapes of Adroit door (`workers.py`). Every point is a process of its own, so that its memory can be told: on CPUs the
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """All points that are asked for; the file is written after each."""
     known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"points": []}
     peaks = {precision: _process(precision, arguments.seconds)["gflops"] for precision in PRECISIONS}
-    content = {"machine": machine(), "peaks": peaks, "points": known["points"]}
+    content = {"machine": machine() | {"device": _device()}, "peaks": peaks, "points": known["points"]}
     done = [point for point, _ in measured(content)]
     for name in arguments.studies:
         study = STUDIES[name]
@@ -135,6 +135,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             done.append(point)
             arguments.out.write_text(json.dumps(content, indent=2) + "\n")
     return content
+
+
+def _device() -> str:
+    """What JAX computes on, asked in a process of its own: one that holds an accelerator leaves none to others."""
+    code = "import jax; print(jax.devices()[0].device_kind)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def measured(content: dict[str, Any]) -> Measured:
@@ -176,6 +182,25 @@ def table(study: Study, points: Measured, peaks: dict[str, float]) -> str:
     return markdown(headers, rows)
 
 
+def page(content: dict[str, Any], names: list[str]) -> str:
+    """Markdown: what was measured on which machine, and for every study that has points its table and picture."""
+    hardware, points = content["machine"], measured(content)
+    versions = ", ".join(f"{name} {version}" for name, version in hardware["versions"].items() if version != "absent")
+    peaks = ", ".join(f"{content['peaks'][precision]:,.0f} in {precision}" for precision in PRECISIONS)
+    parts = [
+        "# Growth: what a gradient step costs\n\n    python benchmarks/growth.py --out growth.json --docs docs/results",
+        f"Shapes of Adroit door (observation 39, action 28); batch 256 and networks 256x2 where they do not grow. "
+        f"{hardware['device']}, {hardware['cpu']}, {hardware['cores']} cores; {versions}. Products of "
+        f"matrices reach {peaks} (GFLOP/s): that is the peak. `steps/s` counts the gradient steps of all seeds.",
+    ]
+    for name in names:
+        study = STUDIES[name]
+        if any(study.of(line, points) for line in study.lines):
+            parts.append(f"## {name.capitalize()}\n\n{table(study, points, content['peaks'])}")
+            parts.append(f"![Milliseconds a gradient step against {study.label}](growth-{name}.png)")
+    return "\n\n".join(parts) + "\n"
+
+
 def title(line: Point) -> str:
     name = f"{line.algorithm}, official networks" if line.width == 0 else line.algorithm
     return name if line.precision == "float32" else f"{name}, {line.precision}"
@@ -213,10 +238,12 @@ def main() -> None:
         print(json.dumps(measure(Point(**json.loads(arguments.point)), arguments.seconds)))
         return
     content = run(arguments)
-    for name in arguments.studies:
-        print(f"\n{table(STUDIES[name], measured(content), content['peaks'])}")
-        if arguments.docs is not None:
+    print(page(content, arguments.studies))
+    if arguments.docs is not None:
+        for name in arguments.studies:
             picture(STUDIES[name], measured(content), arguments.docs / f"growth-{name}.png")
+        # What the file holds of other studies belongs to the page too.
+        (arguments.docs / "growth.md").write_text(page(content, list(STUDIES)))
 
 
 if __name__ == "__main__":

@@ -142,6 +142,12 @@ def test_the_table_of_growth_measures_each_precision_against_its_own_peak(tmp_pa
         lines = growth.table(growth.STUDIES[name], exact + rounded, peaks).splitlines()
         assert len(lines) == 4
         assert all(share in line and " 100 " in line for line in lines[2:])
+    machine = {"device": "cpu", "cpu": "a CPU", "cores": 2, "versions": {"jax": "1.0", "torch": "absent"}}
+    points = [{"point": dataclasses.asdict(point), "found": found} for point, found in exact]
+    page = growth.page({"machine": machine, "peaks": peaks, "points": points}, list(growth.STUDIES))
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## Width"]
+    assert "jax 1.0" in page
+    assert "torch" not in page
     growth.picture(growth.STUDIES["width"], exact, tmp_path / "width.png")
     assert (tmp_path / "width.png").exists()
 
