@@ -17,8 +17,8 @@ class PlaceMaze(gymnasium.Wrapper):
     observation: (26,) one Gaussian bump a free cell, exp(-|xy - centre|**2 / (2 width**2)): as place cells in the
     hippocampus. Two raw coordinates are hard on small networks with ReLU: in pilots nothing was learned from them.
     Episodes start in a random cell at least `distance` cells of path away from the goal, off its centre by up to one
-    unit (a quarter of a cell) in each direction. They end at the goal unless terminate_at_goal is false. goal: the
-    number of its cell, row by row from the top; by default that of OGBench's first task.
+    unit (a quarter of a cell) in each direction. They end at the goal unless terminate_at_goal is false.
+    goal_cell: the number of its cell, row by row from the top; by default that of OGBench's first task.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class PlaceMaze(gymnasium.Wrapper):
         distance: int = 5,
         width: float = 2.5,
         terminate_at_goal: bool = True,
-        goal: int | None = None,
+        goal_cell: int | None = None,
         render_mode: str | None = None,
     ):
         import ogbench  # noqa: F401 registers the mazes
@@ -38,10 +38,10 @@ class PlaceMaze(gymnasium.Wrapper):
         maze = self.env.unwrapped
         self._width = width
         self._centres = np.array([maze.ij_to_xy(cell) for cell in np.argwhere(maze.maze_map == 0)])
-        if goal is None:
+        if goal_cell is None:
             self._goal = np.asarray(maze.ij_to_xy(maze.task_infos[maze._reward_task_id - 1]["goal_ij"]))
         else:
-            self._goal = self._centres[goal]
+            self._goal = self._centres[goal_cell]
         _, distances = maze.get_oracle_subgoal((0.0, 0.0), self._goal)
         self._starts = np.array([maze.ij_to_xy(cell) for cell in np.argwhere(distances >= distance)])
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (len(self._centres),), np.float32)

@@ -200,13 +200,13 @@ def at_goal(episode: Mapping[str, Any], task: str) -> tuple[np.ndarray, np.ndarr
 def _maze(goal: int) -> PlaceMaze:
     from headstart.recipes.maze import PlaceMaze
 
-    return PlaceMaze(goal=goal)
+    return PlaceMaze(goal_cell=goal)
 
 
 def _env(goal: int, distance: int = 5) -> str:
     from headstart.recipes.maze import NAME
 
-    return f"{NAME}?goal={goal}&distance={distance}&{DECISIONS}"
+    return f"{NAME}?goal_cell={goal}&distance={distance}&{DECISIONS}"
 
 
 def _collected(
