@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart import api
 from headstart.artifact import Artifact
 from headstart.errors import UsageError
 from headstart.recipes.adroit_door import AdroitDoor
+from headstart.recipes.cube import Cube
 from headstart.recipes.quickstart import Quickstart
 
 DEMONSTRATIONS = Path(__file__).parents[2].parent / "shared" / "data" / "minari" / "adroit" / "door-human-v1"
@@ -89,6 +91,23 @@ def test_adroit_door(tmp_path, capsys, monkeypatch):
     assert Path(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("picture: ")).exists()
 
 
-def test_unknown_methods_are_refused(tmp_path):
+@pytest.mark.skipif(importlib.util.find_spec("ogbench") is None, reason="ogbench is not installed")
+def test_cube(tmp_path, capsys):
+    recipe = Cube(
+        small=True, task=3, seeds=1, methods=("qcfql", "rlpd"), episodes=2, offline_steps=2, online_steps=20,
+        eval_episodes=1,
+    )  # fmt: skip
+    recipe.run(tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
+    assert list(results) == ["qcfql", "rlpd"]
+    assert results["rlpd"]["likeliest before"] is None
+    assert Path(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("picture: ")).exists()
+    agent = Artifact.load(tmp_path / "run" / "qcfql" / "finetune")
+    assert agent.chunk(np.zeros(28)).shape == (5, 5)
+    assert api.load(f"arrays:{tmp_path / 'run' / 'data'}").provenance.environment == "cube-single-singletask-task3-v0"
+
+
+@pytest.mark.parametrize("recipe", [AdroitDoor, Cube])
+def test_unknown_methods_are_refused(recipe, tmp_path):
     with pytest.raises(UsageError, match="did you mean 'calql'"):
-        AdroitDoor(methods=("calqll",)).run(tmp_path)
+        recipe(methods=("calqll",)).run(tmp_path)

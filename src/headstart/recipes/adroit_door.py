@@ -1,4 +1,4 @@
-"""Adroit door: from 25 human demonstrations to a finetuned agent, with Cal-QL beside its peers."""
+"""Adroit door: from 25 human demonstrations to a finetuned agent, with Cal-QL and flows beside their peers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ RECORDING = ENVIRONMENT + "&steps=300"
 CLONE_STEPS = 20_000
 """Gradient steps of behaviour cloning."""
 
-METHODS = ("calql", "cql", "iql", "rebrac", "rlpd")
+METHODS = ("calql", "cql", "iql", "rebrac", "fql", "qc", "qcfql", "rlpd")
 
 
 @dataclasses.dataclass(frozen=True)
 class AdroitDoor:
     """AdroitHandDoor with a sparse reward: pretrain on human demonstrations and roll-outs of their clone, finetune
-    online, and compare Cal-QL, CQL, IQL, ReBRAC and RLPD (no pretraining, same data) with the clone itself.
+    online, and compare Cal-QL, CQL, IQL, ReBRAC, FQL, QC, QC-FQL and RLPD (no pretraining, same data) with the clone
+    itself.
 
     Data as published: the demonstrations and `rollouts` sampled episodes of a behaviour clone fitted to them; only
     successes are kept, each cut at its success.
@@ -142,6 +143,10 @@ def _published() -> dict[str, dict[str, Any]]:
         "cql": {"algorithm": algorithm("cql", **conservative), "rewards": (10.0, 5.0)} | offline,
         "iql": {"algorithm": algorithm("iql", expectile=0.7, inverse_temperature=0.5, dropout=0.1)} | offline,
         "rebrac": {"algorithm": algorithm("rebrac", behaviour_weight=0.1, critic_behaviour_weight=0.1)} | offline,
+        # The flows' papers have Adroit with its dense reward alone; the minimum over critics is theirs for it.
+        "fql": {"algorithm": algorithm("fql", q_agg="min")} | offline,
+        "qc": {"algorithm": algorithm("qc", q_agg="min")} | offline,
+        "qcfql": {"algorithm": algorithm("qcfql", q_agg="min")} | offline,
         "rlpd": {
             "algorithm": algorithm("rlpd"),
             "offline_steps": 0,
@@ -173,12 +178,18 @@ def _small(mean_return: float) -> dict[str, dict[str, Any]]:
         "behaviour_weight": 10.0, "critic_behaviour_weight": 0.2, "critic_lr": 3e-4, "actor_every": 1,
         "exploration_noise": 0.02,
     }  # fmt: skip
+    flow = {"flow_steps": 5, "q_agg": "min", "actor_lr": 5e-4, "critic_lr": 5e-4}
+    fresh = {"offline_steps": 6_000, "online": online}
+    chunks = {name: setting for name, setting in shared.items() if name != "n_step"} | flow
     rlpd = {"critics": 4, "actor_every": 1, "initial_temperature": 0.1, "actor_lr": 3e-4, "critic_lr": 5e-4}
     return {
         "calql": {"algorithm": algorithm("calql", **conservative)} | pretrained,
         "cql": {"algorithm": algorithm("cql", **conservative)} | pretrained,
         "iql": {"algorithm": algorithm("iql", **shared | iql)} | pretrained,
         "rebrac": {"algorithm": algorithm("rebrac", **shared | rebrac)} | pretrained | {"clone": "deterministic"},
+        "fql": {"algorithm": algorithm("fql", **shared | flow, alpha=300.0)} | fresh,
+        "qc": {"algorithm": algorithm("qc", **chunks, best_of=4)} | fresh,
+        "qcfql": {"algorithm": algorithm("qcfql", **chunks, alpha=300.0)} | fresh,
         "rlpd": {"algorithm": algorithm("rlpd", **shared | rlpd), "offline_steps": 0, "online": online},
     }
 

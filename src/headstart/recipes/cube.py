@@ -9,7 +9,8 @@ from typing import Any
 
 from headstart.errors import unknown
 
-METHODS = ("fql", "qc", "qcfql", "calql", "iql", "rebrac", "rlpd")
+FLOWS = ("fql", "qc", "qcfql")
+METHODS = (*FLOWS, "calql", "iql", "rebrac", "rlpd")
 
 CONTROLLER = "ogbench-cube?task=0.5"
 """Who collects: the oracle, which carries the cube to random places and half of the time to the goal."""
@@ -51,13 +52,12 @@ class Cube:
         data = self._data(out / "data")
         say(f"data: {data.episodes} episodes, {data.steps:,} steps")
         algorithms = _small(data) if self.small else _published()
-        offline_steps = self.offline_steps or (OFFLINE_STEPS if self.small else 1_000_000)
-        online_steps = self.online_steps or (ONLINE_STEPS if self.small else 1_000_000)
+        online_steps = self.online_steps or (3_000 if self.small else 1_000_000)
         online = {
             "steps": online_steps, "log_every": max(1, online_steps // 50), "eval_every": max(1, online_steps // 4)
         }  # fmt: skip
         methods = [
-            Method(name, algorithms[name], 0 if name == "rlpd" else offline_steps, online, offline_evaluations=2)
+            Method(name, algorithms[name], self._offline_steps(name), online, offline_evaluations=2)
             for name in self.methods
         ]
         picture = compare(
@@ -71,6 +71,11 @@ class Cube:
     @property
     def _scene(self) -> str:
         return f"cube-single-singletask-task{self.task}-v0"
+
+    def _offline_steps(self, name: str) -> int:
+        if name == "rlpd":
+            return 0
+        return self.offline_steps or ((8_000 if name in FLOWS else 6_000) if self.small else 1_000_000)
 
     def _data(self, out: Path) -> Any:
         from headstart import api
@@ -88,11 +93,6 @@ class Cube:
         data = to_dataset(episodes, self._scene, (f"controller {CONTROLLER}",))
         sources.write(data, f"arrays:{out}")
         return data
-
-
-OFFLINE_STEPS = 8_000
-ONLINE_STEPS = 3_000
-"""Of --small."""
 
 
 def _published() -> dict[str, Any]:
@@ -126,15 +126,15 @@ def _small(data: Any) -> dict[str, Any]:
         "critic_bias": mean_return(data, 0.99), "actor_lr": 1e-3, "critic_lr": 1e-3, "tau": 0.01,
     }  # fmt: skip
     settings = {
-        "fql": {"alpha": 10.0, "flow_steps": 5, "n_step": 5},
+        "fql": {"alpha": 30.0, "flow_steps": 5, "n_step": 5},
         "qc": {"best_of": 8, "flow_steps": 5},
-        "qcfql": {"alpha": 10.0, "flow_steps": 5},
+        "qcfql": {"alpha": 30.0, "flow_steps": 5},
         "calql": {
             "weight": 1.0, "actions": 4, "max_target_backup": False, "initial_temperature": 0.01, "temperature_lr": 0.0,
             "bc_steps": 2000, "bc_weight": 0.3, "n_step": 5,
         },
-        "iql": {"inverse_temperature": 3.0, "n_step": 5},
-        "rebrac": {"behaviour_weight": 2.0, "critic_behaviour_weight": 0.0, "actor_every": 1, "n_step": 5},
+        "iql": {"inverse_temperature": 0.5, "n_step": 5},
+        "rebrac": {"behaviour_weight": 10.0, "critic_behaviour_weight": 0.0, "actor_every": 1, "n_step": 5},
         "rlpd": {"critics": 4, "actor_every": 1, "initial_temperature": 0.1, "n_step": 5},
     }  # fmt: skip
     return {name: algorithm(name, **shared | own) for name, own in settings.items()}
