@@ -92,6 +92,13 @@ def test_calibration_stays_bounded_where_examples_are_told_apart():
     assert abs(shift) < 1e-6
 
 
+def test_logits_that_are_the_wrong_way_round_are_not_turned():
+    z, labels = logistic(500)
+    scale, shift = calibration.platt(-z, labelled_masses(labels))
+    assert scale == 0.0
+    assert calibration.sigmoid(np.array(shift)) == pytest.approx(labels.mean())
+
+
 @pytest.mark.parametrize("kind", ["labelled", "positive and unlabelled"])
 def test_error_and_ranking_are_those_of_all_labels(kind):
     z, labels = logistic()

@@ -72,7 +72,9 @@ def platt(logits: np.ndarray, masses: Masses, intercept: bool = True) -> tuple[f
         weights = weights - step
         if np.abs(step).max() < 1e-10:
             break
-    # Fewer successes where the logit is higher would turn every label round; that is told, not done.
+    if weights[0] < 0.0:
+        # Held-out successes have the lower logits: these say nothing, and are not turned round.
+        return 0.0, float(np.log(masses.prior / (1.0 - masses.prior))) if intercept else 0.0
     return float(weights[0]), float(weights[1]) if intercept else 0.0
 
 
