@@ -143,6 +143,8 @@ def test_the_model_of_one_skill_of_fb_is_one_of_td3(walks, tmp_path):
     np.testing.assert_allclose(loaded.act(both), model.act(both), atol=1e-5)
     # Towards a goal it needs no regard for the state.
     towards = model.artifact.prompt(goal=STATES[3])
+    # It goes on online.
+    assert api.finetune(model, env=PLAIN, steps=20, collect=20, eval_episodes=0).title == "td3bc"
     np.testing.assert_allclose(towards.act(both)[1], towards.policy(STATES, member=1), atol=1e-5)
 
 

@@ -57,6 +57,7 @@ def environments() -> dict[str, str]:
     return {f"{NAMESPACE}{name}": parse.first_line(make) for name, make in PROBLEMS.items()} | {
         "ID": "Any of Gymnasium's, such as AdroitHandDoor-v1 (extra mujoco) or pointmaze-medium-v0 (extra ogbench)",
         "?task=I": "Always task I of an environment that has several, such as OGBench's goals",
+        "?goal=1": "Hand desired_goal out as the episode's goal, where observations have it beside achieved_goal",
         "?sparse=1": "Reward -1 until the step that solves the task and ends the episode, 0 there",
         "?repeat=K": "Every action K times",
         "?steps=N": "Time limit of N decisions",
