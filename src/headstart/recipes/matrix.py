@@ -135,7 +135,7 @@ class Study:
         from headstart.algos.registry import title
 
         model = None if row == "none" else self._pretrained(row)
-        agent = self._told(row, model) if column == "zero-shot" else self._adapted(row, column, model)
+        agent = self._told(row, model, goal=True) if column == "zero-shot" else self._adapted(row, column, model)
         evaluation = api.evaluate(agent, env=self._env, episodes=self._recipe.eval_episodes, seed=2_000_000)
         algorithm = getattr(agent, "artifact", agent).algorithm
         return {"success": list(evaluation.across_seeds("success")), "algorithm": title(algorithm)}
@@ -155,11 +155,13 @@ class Study:
             **resumable(self._out / row / "pretrain", self._resume or (self._out / row / "pretrain").exists()),
         )  # fmt: skip
 
-    def _told(self, row: str, model: Artifact) -> Any:
-        """The pretrained model, told the task where it can be told one."""
+    def _told(self, row: str, model: Artifact, goal: bool = False) -> Any:
+        """The pretrained model; one of skills told the task, by its goal or by examples of its rewards."""
         if row != "skills":
             return model
-        # A reward example is a state: what was reached, and whether that was the goal.
+        if goal:
+            return model.prompt()
+        # Only a skill that stays the same can be folded into nets that learn on.
         return model.prompt(reward_examples=(self._task.observations, self._reached()))
 
     def _adapted(self, row: str, column: str, model: Artifact | None) -> Artifact:
@@ -168,7 +170,7 @@ class Study:
 
         setting = ADAPTED[row][column == "supervised"]
         algorithm = setting and self._algorithm(setting)
-        start = self._told(row, model) if row == "skills" else model
+        start = model and self._told(row, model)
         options: dict[str, Any] = {"steps": self._adaptation_steps, "eval_env": self._env}
         options["data"] = self._successes if column == "supervised" else self._task
         if column == "online":
@@ -201,7 +203,7 @@ class Study:
         return registry.algorithm(name, **{key: value for key, value in shared.items() if key in fields} | changes)
 
     def _reached(self) -> Any:
-        """(rows,) 1 at the goal, else 0."""
+        """(rows,) 1 where the goal was just reached, else 0."""
         import numpy as np
 
         reached = np.zeros(len(self._task), np.float32)
