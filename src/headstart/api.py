@@ -199,21 +199,7 @@ def finetune(
     spec = _common_spec(source, data, env or eval_env, skills)
     spec = algorithm.view().with_context(dataclasses.replace(spec, context=tasks and tasks.context))
     require_goals(algorithm, env or eval_env)
-    if normalizer not in ("keep", "extend"):
-        raise unknown("normalizer", normalizer, ("keep", "extend"))
-    if source is not None and source.skills is skills:
-        statistics = source.normalizer
-    else:
-        statistics = Normalizer.of(spec) if skills is None else skills.normalizer
-    if source is not None and not source.acts:
-        statistics = statistics.with_actions(spec)
-    if normalizer == "extend":
-        if source is None or data is None:
-            raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
-        if statistics.observation_mean is None or not source.data_rows:
-            lacks = "statistics" if source.data_rows else "record of how much data its statistics are from"
-            raise UsageError(f"normalizer 'extend': the artifact holds no {lacks}; use 'keep'")
-        statistics = statistics.extended(data, source.data_rows)
+    statistics = _statistics(source, spec, skills, normalizer, data)
     count = seeds if seeds is not None else 1 if source is None else len(source.seeds)
     inherits = source is not None and len(source.seeds) == count and seed is None
     members = source.seeds if inherits else _seeds(seed or 0, count)
@@ -339,6 +325,29 @@ def _prepared(data: Dataset, scale: float, shift: float, skills: Skills | None, 
     if skills is not None:
         data = skills.relabelled(data, algorithm.view().discount)
     return data if (scale, shift) == (1.0, 0.0) else transform.scale_rewards(data, scale, shift)
+
+
+def _statistics(
+    source: Artifact | None, spec: Spec, skills: Skills | None, normalizer: str, data: Dataset | None
+) -> Normalizer:
+    """The normaliser to go on with: the artifact's, with the bounds of actions where it knew none; for skills that are
+    new, theirs; none from scratch."""
+    if normalizer not in ("keep", "extend"):
+        raise unknown("normalizer", normalizer, ("keep", "extend"))
+    if source is not None and source.skills is skills:
+        statistics = source.normalizer
+    else:
+        statistics = Normalizer.of(spec) if skills is None else skills.normalizer
+    if source is not None and not source.acts:
+        statistics = statistics.with_actions(spec)
+    if normalizer == "extend":
+        if source is None or data is None:
+            raise UsageError("normalizer 'extend' needs an artifact and data to extend its statistics by")
+        if statistics.observation_mean is None or not source.data_rows:
+            lacks = "statistics" if source.data_rows else "record of how much data its statistics are from"
+            raise UsageError(f"normalizer 'extend': the artifact holds no {lacks}; use 'keep'")
+        statistics = statistics.extended(data, source.data_rows)
+    return statistics
 
 
 def _common_spec(source: Artifact | None, data: Dataset | None, env: str | None, skills: Skills | None) -> Spec:
