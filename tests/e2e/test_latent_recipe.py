@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("ogbench") is None, rea
 
 def test_latent_actions(tmp_path, capsys):
     recipe = LatentActions(
-        shares=(0.1,), seeds=2, episodes=3, width=8, passive_steps=2, steps=2, eval_episodes=1
+        methods=tuple(METHODS), shares=(0.1,), seeds=2, episodes=3, width=8, passive_steps=2, steps=2, eval_episodes=1
     )  # fmt: skip
     recipe.run(tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())

@@ -87,7 +87,7 @@ class LAPO:
         def model_loss(parts):
             mean, log_std = parts["inverse"].parameters(both)
             latent = jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))
-            log_likelihood = parts["dynamics"].log_prob(here, latent, there).mean()
+            log_likelihood = parts["dynamics"].log_likelihood(here, latent, there)
             rest = jnp.zeros_like(mean)
             divergence = losses.skills.normal_divergence(mean, log_std, rest, rest).mean()
             loss = self.beta * divergence - log_likelihood

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from headstart.nets.distributions import normal_log_prob
 from headstart.nets.layers import MLP
 
-SMALLEST = -5.0
-"""Log of the standard deviation below which an error of the forward model counts as noise."""
+SMALLEST = math.exp(-5.0)
+"""Standard deviation below which an error of the forward model counts as noise."""
 
 
 class ForwardModel(eqx.Module):
-    """p(s' | s, z): normal about s + a perceptron of (s, z), each feature with a standard deviation of its own.
-
-    The deviations are learned too, so that features of any scale count alike (Rybkin et al. 2021).
-    """
+    """p(s' | s, z): normal about s + a perceptron of (s, z), each feature with a standard deviation of its own."""
 
     trunk: MLP
-    log_std: jax.Array
 
     def __init__(self, features: int, latent: int, widths: tuple[int, ...], key: jax.Array, **options):
         """features, latent: sizes of s and z. options go to `MLP`."""
         self.trunk = MLP(features + latent, widths, int(features), key, output_gain=0.01, **options)
-        self.log_std = jnp.zeros(int(features))
 
-    def mean(self, features: jax.Array, latent: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array, latent: jax.Array) -> jax.Array:
         """(B, f) the features expected after z (B, k) at features (B, f)."""
         return features + self.trunk(jnp.concatenate([features, latent], axis=-1))
 
-    def log_prob(self, features: jax.Array, latent: jax.Array, following: jax.Array) -> jax.Array:
-        """(B,) log density of the features that followed."""
-        return normal_log_prob(following, self.mean(features, latent), jnp.clip(self.log_std, SMALLEST, 2.0))
+    def log_likelihood(self, features: jax.Array, latent: jax.Array, following: jax.Array) -> jax.Array:
+        """() mean log density of the features that followed, at the deviations that are likeliest for these rows
+        (Rybkin et al. 2021, sigma-VAE): features of any scale count alike, and no deviation has to be learned."""
+        variance = jnp.square(following - self(features, latent)).mean(0) + SMALLEST**2
+        return -0.5 * (jnp.log(2.0 * math.pi * variance) + 1.0).sum()

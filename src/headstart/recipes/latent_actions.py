@@ -23,6 +23,9 @@ METHODS = {
 }
 """Name -> what it is."""
 
+ENV = "pointmaze-medium-v0?task=1&sparse=1&repeat=5&steps=80"
+"""From one corner of the maze to the opposite one, as it is seen by its coordinates; a decision is five steps."""
+
 CONTROLLER, NOISE = "ogbench-maze?task=1", 0.5
 """Who walks the maze: to the goal by the shortest way, with noisy actions."""
 
@@ -35,7 +38,7 @@ class LatentActions:
     Which steps are labelled is drawn anew for every training seed, and is the same for all methods.
     """
 
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = ("bc", "lapo", "bc-all")
     """Which methods to run: bc, lapo, lapo-bc, bc-all."""
     shares: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
     """Shares of the steps that are labelled."""
@@ -45,9 +48,9 @@ class LatentActions:
     """Walks."""
     width: int = 64
     """Of the two hidden layers of all nets."""
-    passive_steps: int = 3000
+    passive_steps: int = 2000
     """Gradient steps on observations."""
-    steps: int = 1000
+    steps: int = 500
     """Gradient steps of a decoder or a clone."""
     eval_episodes: int = 20
     """Episodes for each seed and share."""
@@ -64,8 +67,8 @@ class LatentActions:
         walks = self._walks(out / "data")
         say(f"lapo: {self.seeds} seeds, {self.passive_steps:,} gradient steps on observations")
         models = api.pretrain(
-            self._lapo(False), transform.drop_actions(walks), steps=self.passive_steps, seeds=self.seeds, sinks=sinks,
-            log_every=max(1, self.passive_steps // 20), **resumable(out / "lapo", resume),
+            self._lapo(False), transform.drop_actions(walks), steps=self.passive_steps, seeds=self.seeds,
+            normalize=True, sinks=sinks, log_every=max(1, self.passive_steps // 20), **resumable(out / "lapo", resume),
         )  # fmt: skip
         results: dict[str, dict[str, list[list[float]]]] = {}
         for name in self.methods:
@@ -93,18 +96,12 @@ class LatentActions:
         if name == "lapo-bc":
             labelled = agent.with_actions(transform.drop_actions(walks))
         if name.endswith(("bc", "bc-all")):
-            agent = api.pretrain(self._bc(), labelled, **options)
-        played = api.evaluate(agent, env=self._env(5), episodes=self.eval_episodes)
+            agent = api.pretrain(self._bc(), labelled, normalize=True, **options)
+        played = api.evaluate(agent, env=ENV, episodes=self.eval_episodes)
         scores = [float(episode.success) for episode in played.episodes[0]]
         folder.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(scores) + "\n")
         return scores
-
-    def _env(self, distance: int) -> str:
-        from headstart.recipes.maze import NAME
-        from headstart.recipes.quickstart import DECISIONS
-
-        return f"{NAME}?distance={distance}&{DECISIONS}"
 
     def _walks(self, folder: Path) -> Dataset:
         from headstart import api
@@ -115,9 +112,8 @@ class LatentActions:
         if folder.exists():
             return api.load(f"arrays:{folder}")
         print(f"collecting {self.episodes} episodes", file=sys.stderr, flush=True)
-        env = self._env(5)
-        episodes = collect(Scripted(CONTROLLER), env, episodes=self.episodes, seed=0, noise=NOISE, lanes=10)
-        data = to_dataset(episodes, env, (f"controller {CONTROLLER}, noise {NOISE:g}",))
+        episodes = collect(Scripted(CONTROLLER), ENV, episodes=self.episodes, seed=0, noise=NOISE, lanes=10)
+        data = to_dataset(episodes, ENV, (f"controller {CONTROLLER}, noise {NOISE:g}",))
         sources.write(data, f"arrays:{folder}")
         return data
 
