@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 GOALS = {"top left": 0, "top right": 3, "bottom left": 21, "bottom right": 25, "middle left": 12, "middle right": 16}
 """Tasks of pretraining -> cells of the maze."""
 
-NEW, NEW_GOAL = "centre", 10
+NEW = "centre"
 """The task that is held out."""
+
+CELLS = GOALS | {NEW: 10}
 
 DECISIONS = "sparse=1&repeat=8&steps=40"
 """-1 a decision, 0 and the end at the goal; a decision moves for 8 simulation steps, and there are 40 of them."""
@@ -115,7 +117,7 @@ class MultiTask:
     def _examples(self, out: Path) -> Dataset:
         """Walks straight to the new goal, with little noise."""
         count = max(self.demonstrations)
-        return _collected(out, NEW, NEW_GOAL, "ogbench-maze?task=1", 0.3, count, 900_000, only_successes=True)
+        return _collected(out, NEW, CELLS[NEW], "ogbench-maze?task=1", 0.3, count, 900_000, only_successes=True)
 
     # -- training ---------------------------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class MultiTask:
         does not know it told the first of its own."""
         from headstart import api
 
-        goal = NEW_GOAL if task in (None, NEW) else GOALS[task]
+        goal = CELLS[task or NEW]
         told = task or (model.tasks and model.tasks.names[0])
         found = api.evaluate(model, env=_env(goal), episodes=self.eval_episodes, seed=2_000_000, task=told)
         return np.array([[episode.success for episode in member] for member in found.episodes], float)
@@ -192,7 +194,7 @@ class MultiTask:
 def at_goal(episode: Mapping[str, Any], task: str) -> tuple[np.ndarray, np.ndarray]:
     """Rewards of the steps of an episode in another task, and whether they end it: 0 and the end at the goal, before it
     -1. What was passed within a decision does not count."""
-    ends = _maze(GOALS[task]).at_goal(episode["observations"][1:])
+    ends = _maze(CELLS[task]).at_goal(episode["observations"][1:])
     return ends - 1.0, ends
 
 
