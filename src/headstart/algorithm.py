@@ -139,15 +139,15 @@ class View:
         return self.goals is not None and not self.skill and self.actions
 
     def with_context(self, spec: Spec) -> Spec:
-        """The spec with the context of policies (or of values, where there is no policy): a goal, a skill, the vector of
-        a task (which is the spec's own), or none; and without the actions that are not looked at."""
+        """The spec with the context of policies (or of values, where there is no policy): a goal, a skill, the vector
+        of a task (which is the spec's own), or none; and without the actions that are not looked at."""
         if not self.actions:
             spec = dataclasses.replace(spec, action=None)
         if self.tasks:
             if spec.context is None:
                 raise UsageError(
-                    "this algorithm acts on tasks (tasks), and none are named; name those of the data (tasks:FILE.json, "
-                    "`headstart data convert --task NAME`), or leave that out"
+                    "this algorithm acts on tasks (tasks), and none are named; name those of the data "
+                    "(tasks:FILE.json, `headstart data convert --task NAME`), or leave that out"
                 )
             return spec
         if self.goals is None and not self.skill:

@@ -13,7 +13,6 @@ from headstart.nets.encoders import flatten
 from headstart.state import State
 
 if TYPE_CHECKING:
-    from headstart.algorithm import RepresentationAlgorithm
     from headstart.batch import Batch
     from headstart.spec import Spec
 
@@ -24,17 +23,17 @@ FEATURES = "features"
 class Features(eqx.Module):
     """What another algorithm's representation sees: observations (B, *shape), normalised, to (B, size).
 
-    net: the component that this algorithm's `features` looks at. spec: of the observations it was learned from. beside:
-    the features stand behind the flattened observation instead of in its place.
+    net: the component that `features` of this algorithm, a `RepresentationAlgorithm`, looks at. spec: of the observations
+    it was learned from. beside: the features stand behind the flattened observation instead of in its place.
     """
 
     net: Any
-    algorithm: RepresentationAlgorithm = eqx.field(static=True)
+    algorithm: Any = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
     beside: bool = eqx.field(static=True, default=False)
 
     @classmethod
-    def fresh(cls, algorithm: RepresentationAlgorithm, spec: Spec, beside: bool, key: jax.Array) -> Features:
+    def fresh(cls, algorithm: Any, spec: Spec, beside: bool, key: jax.Array) -> Features:
         """Of a representation that has learned nothing yet."""
         return cls(algorithm.init(key, spec).nets[algorithm.representation], algorithm, spec, beside)
 
