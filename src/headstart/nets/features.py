@@ -23,8 +23,9 @@ FEATURES = "features"
 class Features(eqx.Module):
     """What another algorithm's representation sees: observations (B, *shape), normalised, to (B, size).
 
-    net: the component that `features` of this algorithm, a `RepresentationAlgorithm`, looks at. spec: of the observations
-    it was learned from. beside: the features stand behind the flattened observation instead of in its place.
+    net: the component that `features` of this algorithm, a `RepresentationAlgorithm`, looks at. spec: of the
+    observations it was learned from. beside: the features stand behind the flattened observation instead of in its
+    place.
     """
 
     net: Any
