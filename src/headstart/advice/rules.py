@@ -123,7 +123,7 @@ RECIPES: dict[str, Recipe] = {
         "icvf",
         (
             "headstart pretrain icvf --activation relu --data {source} --steps {steps} --out runs/icvf",
-            "headstart finetune runs/icvf --algo iql --data LABELLED --steps {steps} --out runs/iql",
+            "headstart finetune runs/icvf --use trunks --algo iql --data LABELLED --steps {steps} --out runs/iql",
         ),
         (("activation", "relu"),),
     ),
