@@ -219,7 +219,7 @@ def test_finetune_on_data_is_supervised_with_bc(home, headstart):
     assert rows == [["actor", "loaded"], ["critic", "unused"], ["temperature", "unused"], ["optimiser", "fresh"]]
     assert (hs.Artifact.load("bc").title, hs.Artifact.load("bc").steps) == ("bc", 5)
     # The environment of the artifact's past suggests itself.
-    assert "headstart finetune bc --env 'headstart/chain" in out
+    assert "headstart finetune bc --algo ALGO --env 'headstart/chain" in out
 
 
 def test_list_names_what_there_is(tiny, headstart):

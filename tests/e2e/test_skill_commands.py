@@ -40,9 +40,8 @@ def test_from_data_to_an_agent_that_decides_on_skills(folder, capsys):
     assert main([*line, *sizes]) == 2
     assert "choose one (--skill-seed)" in capsys.readouterr().err
     assert main([*line, *sizes, "--skill-seed", "1"]) == 0
-    # Episodes are those of the environment, whose limit is 20 steps, not of decisions.
-    lengths = [line["length"] for line in read_log(high, "episodes")]
-    assert max(lengths) > 7
+    # Lengths are in steps of the environment, in which the end is four steps away, not in decisions.
+    assert all(line["length"] >= 4 for line in read_log(high, "episodes"))
     assert main(["evaluate", str(high), "--episodes", "2"]) == 0
     online = ["finetune", str(high), "--env", ENV, "--steps", "12", "--collect", "6", "--eval-episodes", "0"]
     assert main([*online, "--data", data, "--out", str(folder / "online")]) == 0

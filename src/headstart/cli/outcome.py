@@ -23,9 +23,15 @@ def tell(artifact: Artifact, out: Path, env: str | None) -> None:
     if not artifact.acts:
         print(f"next: headstart finetune {run} --algo ALGO --use trunks --data SOURCE --steps N --out DIR")
         return
-    skills = bool(artifact.algorithm.view().skill)
+    view = artifact.algorithm.view()
+    skills = bool(view.skill)
     print(f"next: headstart evaluate {run} --env {env}{' --prompt goal' * skills}")
-    print(f"  or: headstart finetune {run}{' --prompt-rewards FILE.npz' * skills} --env {env} --steps N --out DIR")
+    if view.chunk_observations:
+        print(f"  or: headstart pretrain ALGO --skills {run} --data SOURCE --env {env} --steps N --out DIR")
+        return
+    # What imitates learns nothing online.
+    how = " --prompt-rewards FILE.npz" if skills else "" if view.rewards or view.goals else " --algo ALGO"
+    print(f"  or: headstart finetune {run}{how} --env {env} --steps N --out DIR")
 
 
 def show(evaluation: Evaluation) -> None:
