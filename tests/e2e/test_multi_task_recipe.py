@@ -30,7 +30,7 @@ def test_every_way_is_run_and_reported(tmp_path, capsys):
     found = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(found["sharing"]) == ["none", "all known"]
     assert list(found["sharing"]["none"]) == [*multi_task.GOALS, "all"]
-    assert list(found["new task"]) == ["model before", "bc alone", "iql alone", "pretrained, then alone", "PTR"]
+    assert list(found["new task"]) == ["pretrained", "bc alone", "iql alone", "pretrained, then alone", "PTR"]
     model = Artifact.load(tmp_path / "run" / "new" / "1-PTR")
     assert model.tasks.names == (*multi_task.GOALS, multi_task.NEW)
     assert model.settings["prior_share"] == 0.7

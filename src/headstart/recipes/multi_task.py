@@ -86,7 +86,7 @@ class MultiTask:
             }
             _say(f"sharing {name}: {text(numbers['sharing'][name]['all'], 'success')}")
         start = models[self.sharing[0]]
-        numbers["new task"]["model before"] = {"0": _mean(self._solved(start, None))}
+        numbers["new task"]["pretrained"] = {"0": _mean(self._solved(start, None))}
         for count in self.demonstrations:
             for method, agent in self._adapted(start, data, examples, count, out / "new", common).items():
                 found = _mean(self._solved(agent, NEW if agent.tasks else None))
@@ -180,7 +180,7 @@ class MultiTask:
         sharing = [
             [name, *(text(found[task], "success") for task in tasks)] for name, found in numbers["sharing"].items()
         ]
-        counts = [str(count) for count in self.demonstrations]
+        counts = ["0", *map(str, self.demonstrations)]
         new = [
             [name, *(text(found.get(count), "success") for count in counts)]
             for name, found in numbers["new task"].items()
