@@ -99,7 +99,7 @@ def test_cube(tmp_path, capsys):
     )  # fmt: skip
     recipe.run(tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
-    assert list(results) == ["qcfql", "rlpd"]
+    assert list(results) == ["qcfql", "rlpd", "bc"]
     assert results["rlpd"]["likeliest before"] is None
     assert Path(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("picture: ")).exists()
     agent = Artifact.load(tmp_path / "run" / "qcfql" / "finetune")

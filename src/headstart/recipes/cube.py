@@ -19,7 +19,8 @@ CONTROLLER = "ogbench-cube?task=0.5"
 @dataclasses.dataclass(frozen=True)
 class Cube:
     """OGBench's cube-single with a reward of -1 until the cube is in its place: pretrain on data of a scripted oracle,
-    finetune online, and compare FQL, QC and QC-FQL with Cal-QL, IQL, ReBRAC and RLPD (no pretraining, same data).
+    finetune online, and compare FQL, QC and QC-FQL with Cal-QL, IQL, ReBRAC and RLPD (no pretraining, same data), and
+    with a clone of the data.
 
     With --small the data are collected at first use by OGBench's oracle and kept in the folder; otherwise they are
     OGBench's own "play" data, which OGBench downloads.
@@ -64,13 +65,26 @@ class Cube:
             methods, data, f"{self._scene}?steps=100" if self.small else self._scene, out, seeds=self.seeds,
             score="success", title=f"Carrying a cube (OGBench, task {self.task})", eval_episodes=self.eval_episodes,
             # Flows act by samples, as published; what the others do likeliest stands in the column beside.
-            eval_sample=True, resume=resume, sinks=sinks,
+            eval_sample=True, baselines={"bc": self._clone(data, out / "bc", resume, sinks)}, resume=resume,
+            sinks=sinks,
         )  # fmt: skip
         print(f"picture: {picture}")
 
     @property
     def _scene(self) -> str:
         return f"cube-single-singletask-task{self.task}-v0"
+
+    def _clone(self, data: Any, out: Path, resume: bool, sinks: Collection[str]) -> Any:
+        """What imitation alone gives: one action a state."""
+        from headstart import api
+        from headstart.algos.bc import BC
+        from headstart.recipes.compare import resumable
+
+        settings = {"actor_widths": (256, 256), "batch_size": 128, "actor_lr": 1e-3} if self.small else {}
+        return api.pretrain(
+            BC(policy_kind="deterministic", **settings), data, steps=self._offline_steps("bc"), seeds=self.seeds,
+            sinks=sinks, **resumable(out, resume),
+        )  # fmt: skip
 
     def _offline_steps(self, name: str) -> int:
         if name == "rlpd":
