@@ -168,7 +168,7 @@ def seen(monkeypatch):
     """(first update, number of updates, batches) of every dispatch; nothing is learned."""
     calls = []
 
-    def spy(algorithm, frozen, learner, keys, start, count, batches, precision):
+    def spy(algorithm, frozen, learner, keys, start, count, batches, precision, crop):
         calls.append((start, count, jax.tree.map(lambda leaf: np.array(leaf[:, :count]), batches)))
         return learner
 
