@@ -336,7 +336,7 @@ def test_nothing_is_compiled_after_the_first_rounds(data, trained, monkeypatch, 
         [r.getMessage() for r in part if r.getMessage().startswith("Compiling")]
         for part in (caplog.records[: marks[1]], caplog.records[marks[1] : marks[-1]])
     ]
-    assert len(compiled[0]) > 3
+    assert len(compiled[0]) >= 3
     assert compiled[1] == []
     # Actions for training's lanes and for those of evaluation.
     assert made == {"update": 1, "act": 2, "draw": 1}
