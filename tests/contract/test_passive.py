@@ -136,7 +136,10 @@ def test_a_resumed_run_is_the_same_run(data, tmp_path):
         offline.Progress = before
     resumed = api.pretrain(small("icvf"), data, out=tmp_path / "cut", resume=True, **options)
     assert resumed.digest == whole.digest
-    lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "cut")]
+    lines = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "cut")
+    ]
     assert lines[0] == lines[1]
 
 

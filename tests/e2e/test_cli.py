@@ -69,7 +69,8 @@ def test_help_of_pretrain_lists_the_algorithms(headstart):
 def test_help_of_an_algorithm_explains_every_field(name, headstart, monkeypatch):
     from headstart.algos import registry
 
-    monkeypatch.setenv("COLUMNS", "1000")
+    # Wider ones may have two boxes side by side.
+    monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = headstart("pretrain", name, "--help")
     assert code == 0
     rows = [line.strip("│ ") for line in out.splitlines()]

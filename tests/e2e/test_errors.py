@@ -87,8 +87,8 @@ def test_data_that_is_absent_or_of_another_layout(fails):
     fails(1, "pretrain bc --data arrays:absent.npz --steps 3 --out r", "absent.npz does not exist")
     fails(2, "data inspect nosuch:thing", "unknown data format 'nosuch'", "arrays, d4rl, minari, ogbench")
     fails(2, "data inspect thing.npz", "names no format", "arrays")
-    source = write_npz("states.npz", observations=None, states=np.zeros((ROWS, 5)))
-    fails(2, f"data inspect {source}", "states.npz", "'states'", "observations")
+    source = write_npz("states.npz", observations=None, qpos=np.zeros((ROWS, 5)))
+    fails(2, f"data inspect {source}", "states.npz", "'qpos'", "observations")
     with h5py.File("other.hdf5", "w") as file:
         file["states"] = np.zeros((ROWS, 5))
     fails(1, "data inspect d4rl:other.hdf5", "other.hdf5", "observations")
