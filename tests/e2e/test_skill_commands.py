@@ -61,14 +61,14 @@ def test_online_training_by_skills_goes_on_bit_for_bit_where_it_was_stopped(fold
 
     def train(out, resume=False):
         return api.finetune(
-            None, algorithm=algorithm, env=ENV, skills=skills, steps=40, lanes=2, collect=5, log_every=10,
+            None, algorithm=algorithm, env=ENV, skills=skills, steps=60, lanes=2, collect=5, log_every=10,
             eval_episodes=0, checkpoint_every=20, out=out, resume=resume,
         )  # fmt: skip
 
     whole = train(folder / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "write", Run.write)
-        stopped.stop_at(20, signal.SIGTERM)
+        stopped.stop_at(30, signal.SIGTERM)
         with pytest.raises(Interrupted):
             train(folder / "run")
     assert train(folder / "run", resume=True).digest == whole.digest
