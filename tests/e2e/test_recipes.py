@@ -23,11 +23,13 @@ def test_quickstart(tmp_path, capsys):
     recipe = Quickstart(seeds=2, episodes=6, offline_steps=20, online_steps=40, eval_episodes=2)
     recipe.run(tmp_path / "run")
     printed = capsys.readouterr().out
-    *_, picture, evaluate, report = printed.strip().splitlines()
+    *_, picture, evaluate, diagnose, report = printed.strip().splitlines()
     picture = Path(picture.removeprefix("picture: "))
     agent = tmp_path / "run" / "calql" / "finetune"
     assert evaluate == f"next: headstart evaluate {agent} --episodes 100"
     assert (agent / "artifact").is_dir()
+    data = f"--data arrays:{tmp_path / 'run' / 'data'}"
+    assert diagnose == f"  or: headstart diagnose {tmp_path / 'run' / 'calql' / 'pretrain'} {data}"
     assert report == f"  or: headstart report {tmp_path / 'run'} --out {tmp_path / 'run' / 'report'}"
     assert picture.read_bytes().startswith(b"\x89PNG")
     results = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
