@@ -18,13 +18,13 @@ from headstart.errors import UsageError
 
 
 class Counter(gymnasium.Env):
-    """Counts its steps: reward 1 each, success in step `goal` only, termination in step `end`, if any.
+    """Counts its steps: reward 1 each, success in step `target` only, termination in step `end`, if any.
 
     The observation is (count, a number from NumPy's global generator), in float64.
     """
 
-    def __init__(self, goal: int = 4, end: int = 0, tell: bool = True):
-        self.goal, self.end, self.tell = goal, end, tell
+    def __init__(self, target: int = 4, end: int = 0, tell: bool = True):
+        self.target, self.end, self.tell = target, end, tell
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = spaces.Box(-1.0, 3.0, (1,), np.float32)
 
@@ -35,7 +35,7 @@ class Counter(gymnasium.Env):
 
     def step(self, action):
         self.count += 1
-        info = {"is_success": self.count == self.goal} if self.tell else {}
+        info = {"is_success": self.count == self.target} if self.tell else {}
         observation = np.array([self.count, np.random.uniform()])  # noqa: NPY002
         return observation, 1.0, self.count == self.end, False, info
 
@@ -84,7 +84,7 @@ def test_without_keys_the_environment_is_as_it_came():
 
 
 def test_other_keys_are_arguments_of_the_environment():
-    steps = play(factory.make("tests/Counter-v0?goal=2&end=3"))
+    steps = play(factory.make("tests/Counter-v0?target=2&end=3"))
     assert [s[1] for s in steps] == [False, False, True]
     assert [s[3] for s in steps] == [False, True, False]
 
@@ -97,7 +97,7 @@ def test_sparse_ends_at_success_with_reward_zero():
 
 
 def test_sparse_pays_minus_one_where_the_task_fails():
-    steps = play(factory.make("tests/Counter-v0?sparse=1&goal=9&end=3"))
+    steps = play(factory.make("tests/Counter-v0?sparse=1&target=9&end=3"))
     assert [s[:2] for s in steps] == [(-1.0, False), (-1.0, False), (-1.0, True)]
 
 
@@ -109,20 +109,20 @@ def test_repeat_sums_rewards_and_goes_on_after_a_success():
 
 
 def test_repeat_stops_where_the_episode_ends():
-    assert play(factory.make("tests/Counter-v0?repeat=4&end=6&goal=6"))[-1] == (2.0, True, False, True)
+    assert play(factory.make("tests/Counter-v0?repeat=4&end=6&target=6"))[-1] == (2.0, True, False, True)
 
 
 def test_sparse_with_repeat_counts_decisions_and_stops_at_the_success_inside():
-    env = factory.make("tests/Counter-v0?sparse=1&repeat=3&goal=5")
+    env = factory.make("tests/Counter-v0?sparse=1&repeat=3&target=5")
     assert play(env) == [(-1.0, False, False, False), (0.0, True, False, True)]
     assert env.unwrapped.count == 5
 
 
 def test_steps_replaces_the_own_limit_and_counts_decisions():
-    longer = play(factory.make("tests/Counter-v0?steps=12&goal=50"))
+    longer = play(factory.make("tests/Counter-v0?steps=12&target=50"))
     assert len(longer) == 12
     assert longer[-1] == (1.0, False, True, False)
-    env = factory.make("tests/Counter-v0?steps=7&repeat=3&goal=50&sparse=1")
+    env = factory.make("tests/Counter-v0?steps=7&repeat=3&target=50&sparse=1")
     steps = play(env)
     assert len(steps) == 7
     assert steps[-1] == (-1.0, False, True, False)
@@ -227,7 +227,7 @@ def test_ogbench_hands_out_its_five_goals():
         ("CartPole-v9", "unknown environment 'CartPole-v9'; did you mean 'CartPole-v1'"),
         ("headstart/chian", "did you mean 'headstart/chain'"),
         ("headstart/chain?slp=0.1", "unknown argument of headstart/chain 'slp'; did you mean 'slip'"),
-        ("tests/Counter-v0?gaol=3", "unknown argument of tests/Counter-v0 'gaol'; did you mean 'goal'"),
+        ("tests/Counter-v0?taget=3", "unknown argument of tests/Counter-v0 'taget'; did you mean 'target'"),
         ("tests/Counter-v0?repeat=0", "repeat must be a whole number of at least 1, found 0"),
         ("tests/Counter-v0?steps=many", "steps must be a whole number of at least 1, found 'many'"),
         ("tests/Counter-v0?sparse=2", "sparse must be 0 or 1, found 2"),

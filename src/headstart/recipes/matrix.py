@@ -218,7 +218,7 @@ class Study:
         episodes = self._recipe.pile_episodes // len(OTHERS)
         parts = []
         for name, cell in OTHERS.items():
-            env = f"{NAME}?distance=0&goal={cell}&{DECISIONS}"
+            env = f"{NAME}?distance=0&goal_cell={cell}&{DECISIONS}"
             parts.append(transform.of_task(self._collected(name.replace(" ", "-"), env, episodes, 0.3), name))
         return transform.concatenate(parts)
 
