@@ -199,7 +199,7 @@ def test_several_tasks(tmp_path):
     assert list(compared) == ["All 2 tasks", "door-v1", "pen-v1"]
     # Ahead in one task, level in the other.
     assert compared["All 2 tasks"][2].description == "calql > cql, probability: 75% [all alike]."
-    assert compared["pen-v1"][2].description == "calql > cql, probability: 50% [50, 50]."
+    assert compared["pen-v1"][2].description == "calql > cql, probability: 50% [all alike]."
 
 
 # -- page ---------------------------------------------------------------------------------------------------------
