@@ -23,8 +23,8 @@ def test_quickstart(tmp_path, capsys):
     recipe = Quickstart(seeds=2, episodes=6, offline_steps=20, online_steps=40, eval_episodes=2)
     recipe.run(tmp_path / "run")
     printed = capsys.readouterr().out
-    *_, picture, evaluate, diagnose, report = printed.strip().splitlines()
-    picture = Path(picture.removeprefix("picture: "))
+    *_, evaluate, diagnose, report = printed.strip().splitlines()
+    (picture,) = (Path(line.removeprefix("picture: ")) for line in printed.splitlines() if line.startswith("picture: "))
     agent = tmp_path / "run" / "calql" / "finetune"
     assert evaluate == f"next: headstart evaluate {agent} --episodes 100"
     assert (agent / "artifact").is_dir()
