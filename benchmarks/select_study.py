@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +23,10 @@ import headstart as hs
 from headstart.algos import registry
 from headstart.diagnostics.statistics import rank_correlation
 from headstart.diagnostics.subject import Subject
+from headstart.recipes.compare import say
+from headstart.recipes.data import collected
 from headstart.recipes.maze import NAME
-from headstart.recipes.quickstart import DECISIONS, DISCOUNT, Quickstart
+from headstart.recipes.quickstart import CONTROLLER, DECISIONS, DISCOUNT, NOISE, Quickstart
 from headstart.report.scores import markdown
 from headstart.selection.criteria import CRITERIA, contributions
 from headstart.selection.evaluation import common_discount
@@ -46,10 +47,7 @@ class Maze:
     fqe_steps: int = 5000
 
     def run(self) -> None:
-        known, held_out = (
-            Quickstart(episodes=150)._data(f"{NAME}?distance=0&{DECISIONS}", self.out / "data"),
-            _held_out(self.out / "held-out"),
-        )
+        known, held_out = Quickstart(episodes=150).data(self.out / "data"), _held_out(self.out / "held-out")
         nets = {"actor_widths": (64, 64), "critic_widths": (64, 64), "batch_size": 128, "discount": DISCOUNT}
         rates = {"actor_lr": 3e-4, "critic_lr": 1e-3, "tau": 1e-2, "critic_bias": -25.0}
         conservative = nets | rates | {"actions": 4, "weight": 10.0, "max_target_backup": False, "temperature_lr": 3e-4}
@@ -66,7 +64,7 @@ class Maze:
                     model = hs.Artifact.load(folder)
                 else:
                     options = {"steps": age - done, "seeds": self.seeds, "checkpoint_every": 0}
-                    _say(f"{name}: to {age} steps")
+                    say(f"{name}: to {age} steps")
                     if model is None:
                         model = hs.pretrain(registry.algorithm(name, **fields), known, **options)
                     else:
@@ -101,7 +99,7 @@ class Runs:
             if (kept := self.out / "played" / path.name).exists():
                 model = hs.Artifact.load(kept)
             elif model.evaluation is None:
-                _say(f"{path}: playing {self.episodes} episodes")
+                say(f"{path}: playing {self.episodes} episodes")
                 played = hs.evaluate(model, env=self.env, episodes=self.episodes, seed=1_000_000)
                 model = dataclasses.replace(model, evaluation=played.to_json())
                 model.save(kept)
@@ -132,7 +130,7 @@ def study(title: str, runs: dict[str, Any], data: hs.Dataset, out: Path, steps: 
             else:
                 for seed, score in zip(model.seeds, parts.scores(np.ones((1, data.episodes)))[0].mean(-1), strict=True):
                     found[f"{name} seed {seed}"] = float(score)
-            _say(f"{criterion}: {name}")
+            say(f"{criterion}: {name}")
             file.write_text(json.dumps({"real": real, "scores": scores, "lacking": lacking}, indent=2) + "\n")
     rows = []
     for criterion in CRITERIA:
@@ -172,19 +170,7 @@ def _text(value: tuple[float, float, float]) -> str:
 
 def _held_out(folder: Path) -> hs.Dataset:
     """100 episodes of the same controller as the quickstart's data, from other seeds."""
-    from headstart.data import sources
-    from headstart.envs.collect import collect, to_dataset
-    from headstart.envs.controllers import Scripted
-
-    if not folder.exists():
-        env = f"{NAME}?distance=0&{DECISIONS}"
-        episodes = collect(Scripted("ogbench-maze?task=0.1"), env, episodes=100, seed=10_000, noise=1.0, lanes=10)
-        sources.write(to_dataset(episodes, env, ("held out",)), f"arrays:{folder}")
-    return hs.load(f"arrays:{folder}")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return collected(folder, f"{NAME}?distance=0&{DECISIONS}", CONTROLLER, 100, noise=NOISE, seed=10_000)
 
 
 if __name__ == "__main__":

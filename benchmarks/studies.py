@@ -45,8 +45,8 @@ def point_maze(tiny: bool = False) -> Task:
         recipe = quickstart.Quickstart(episodes=10, offline_steps=20, online_steps=200)
 
     def prepare(folder: Path) -> tuple[Dataset, Method]:
-        data = recipe._data(f"{maze.NAME}?distance=0&{quickstart.DECISIONS}", folder / "data")
-        return data, recipe._method("calql", data)
+        data = recipe.data(folder / "data")
+        return data, recipe.method("calql", data)
 
     # By their likeliest actions all methods soon solve this maze: sampled ones tell them apart.
     return Task("point maze", f"{maze.NAME}?{quickstart.DECISIONS}", True, 2 if tiny else 20, prepare)

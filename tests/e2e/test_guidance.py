@@ -92,7 +92,7 @@ def test_the_quickstart_ends_with_what_to_try(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare, "compare", lambda *_, **__: tmp_path / "curves.png")
     monkeypatch.setattr(compare, "mean_return", lambda *_: 0.0)
-    monkeypatch.setattr(quickstart.Quickstart, "_data", lambda *_: None)
+    monkeypatch.setattr(quickstart.Quickstart, "data", lambda *_: None)
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "activate").touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))

@@ -93,20 +93,11 @@ class Cube:
 
     def _data(self, out: Path) -> Any:
         from headstart import api
-        from headstart.data import sources
-        from headstart.envs.collect import collect, to_dataset
-        from headstart.envs.controllers import Scripted
-        from headstart.recipes.compare import say
+        from headstart.recipes.data import collected
 
         if not self.small:
             return api.load(f"ogbench:cube-single-play-singletask-task{self.task}-v0")
-        if out.exists():
-            return api.load(f"arrays:{out}")
-        say(f"collecting {self.episodes} episodes")
-        episodes = collect(Scripted(CONTROLLER), self._scene, episodes=self.episodes, seed=0)
-        data = to_dataset(episodes, self._scene, (f"controller {CONTROLLER}",))
-        sources.write(data, f"arrays:{out}")
-        return data
+        return collected(out, self._scene, CONTROLLER, self.episodes, lanes=1)
 
 
 def _published() -> dict[str, Any]:

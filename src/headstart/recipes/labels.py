@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class Labels:
     """Which methods to run: true, few, zero, classifier, positives, preferences, distance, within."""
 
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
-        from headstart.recipes.compare import prepare
+        from headstart.recipes.compare import prepare, say
         from headstart.report.scores import markdown, text
         from headstart.train.evaluate import interval
 
@@ -79,7 +78,7 @@ class Labels:
             numbers[name] = {"seeds": found, **scores}
             shown = f"{np.mean(agreement):.2f}" if agreement else "-"
             rows.append([name, METHODS[name], shown, *(text(s, "success") for s in scores.values()), told])
-            print("  ".join(rows[-1]), file=sys.stderr, flush=True)
+            say("  ".join(rows[-1]))
         table = markdown(
             ["method", "known of the task", "agreement", "likeliest", "sampled", "what the labels say of themselves"],
             rows,
@@ -98,21 +97,12 @@ class Labels:
 
     def _walks(self, out: Path) -> Any:
         """Walks that the goal does not end, with success told step by step: what the labels are drawn from."""
-        from headstart import api
-        from headstart.data import sources, transform
-        from headstart.envs.collect import collect, to_dataset
-        from headstart.envs.controllers import Scripted
+        from headstart.data import transform
+        from headstart.recipes.data import collected
         from headstart.recipes.maze import NAME
 
-        if out.exists():
-            return api.load(f"arrays:{out}")
-        controller, noise = "ogbench-maze?task=0.1", 1.0
         env = f"{NAME}?distance=0&terminate_at_goal=false&{DECISIONS}"
-        print(f"collecting {self.episodes} episodes", file=sys.stderr, flush=True)
-        episodes = collect(Scripted(controller), env, episodes=self.episodes, seed=0, noise=noise, lanes=10)
-        data = to_dataset(episodes, env, (f"controller {controller}, noise {noise:g}",))
-        sources.write(transform.drop_rewards(data), f"arrays:{out}")
-        return api.load(f"arrays:{out}")
+        return transform.drop_rewards(collected(out, env, "ogbench-maze?task=0.1", self.episodes, noise=1.0))
 
     def _labelled(self, name: str, seed: int, walks: Any, value_run: Path) -> Any:
         """The walks with rewards, `Labelled`."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +57,7 @@ class LatentActions:
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
         from headstart import api
         from headstart.data import transform
+        from headstart.recipes import shares
         from headstart.recipes.compare import prepare, resumable, say
 
         for name in self.methods:
@@ -70,25 +70,27 @@ class LatentActions:
             self._lapo(False), transform.drop_actions(walks), steps=self.passive_steps, seeds=self.seeds,
             normalize=True, sinks=sinks, log_every=max(1, self.passive_steps // 20), **resumable(out / "lapo", resume),
         )  # fmt: skip
-        results: dict[str, dict[str, list[list[float]]]] = {}
+        results: dict[str, dict[float, shares.Scores]] = {}
         for name in self.methods:
             for share in (1.0,) if name == "bc-all" else self.shares:
                 scores = [
-                    self._score(name, share, seed, models.member(seed), walks, out / name / f"{share:g}" / str(seed))
+                    shares.successes(
+                        out / name / f"{share:g}" / str(seed),
+                        partial(self._agent, name, share, seed, models.member(seed), walks),
+                        ENV,
+                        self.eval_episodes,
+                    )
                     for seed in range(self.seeds)
                 ]
-                results.setdefault(name, {})[f"{share:g}"] = scores
-                say(f"{name}, {share:.1%} labelled: {_cell(scores)}")
-        self._tell(results, walks, out)
+                results.setdefault(name, {})[share] = scores
+                say(f"{name}, {share:.1%} labelled: {shares.cell(scores)}")
+        shares.tell("Latent actions", "labelled", results, METHODS, self.shares, walks.steps, out)
 
-    def _score(self, name: str, share: float, seed: int, model: Artifact, walks: Dataset, folder: Path) -> list[float]:
-        """Successes of the episodes that one seed plays after learning from its labelled steps."""
+    def _agent(self, name: str, share: float, seed: int, model: Artifact, walks: Dataset) -> Artifact:
+        """What one seed learns from its labelled steps."""
         from headstart import api
         from headstart.data import transform
 
-        kept = folder / "successes.json"
-        if kept.exists():
-            return json.loads(kept.read_text())
         options = {"steps": self.steps, "seed": seed, "log_every": self.steps}
         labelled = walks if name == "bc-all" else transform.sample_steps(walks, share, seed)
         if name.startswith("lapo"):
@@ -97,25 +99,12 @@ class LatentActions:
             labelled = agent.with_actions(transform.drop_actions(walks))
         if name.endswith(("bc", "bc-all")):
             agent = api.pretrain(self._bc(), labelled, normalize=True, **options)
-        played = api.evaluate(agent, env=ENV, episodes=self.eval_episodes)
-        scores = [float(episode.success) for episode in played.episodes[0]]
-        folder.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(scores) + "\n")
-        return scores
+        return agent
 
     def _walks(self, folder: Path) -> Dataset:
-        from headstart import api
-        from headstart.data import sources
-        from headstart.envs.collect import collect, to_dataset
-        from headstart.envs.controllers import Scripted
+        from headstart.recipes.data import collected
 
-        if folder.exists():
-            return api.load(f"arrays:{folder}")
-        print(f"collecting {self.episodes} episodes", file=sys.stderr, flush=True)
-        episodes = collect(Scripted(CONTROLLER), ENV, episodes=self.episodes, seed=0, noise=NOISE, lanes=10)
-        data = to_dataset(episodes, ENV, (f"controller {CONTROLLER}, noise {NOISE:g}",))
-        sources.write(data, f"arrays:{folder}")
-        return data
+        return collected(folder, ENV, CONTROLLER, self.episodes, noise=NOISE)
 
     def _lapo(self, decode: bool) -> Any:
         from headstart.algos import registry
@@ -128,29 +117,3 @@ class LatentActions:
 
         # Squared errors, as those of LAPO's decoder: likelihoods of a few dozen steps are easily too sure.
         return registry.algorithm("bc", policy_kind="deterministic", actor_widths=(self.width,) * 2, actor_lr=1e-3)
-
-    def _tell(self, results: dict[str, Any], walks: Dataset, out: Path) -> None:
-        from headstart.report.scores import markdown
-
-        heads = [f"{share:.1%} ({max(1, round(share * walks.steps)):,} steps)" for share in self.shares]
-        rows = [
-            [METHODS[name], *(_cell(cells.get(f"{share:g}", cells.get("1"))) for share in self.shares)]
-            for name, cells in results.items()
-        ]
-        table = markdown(["labelled", *heads], rows)
-        notes = (
-            f"Success over {self.seeds} seeds of {self.eval_episodes} episodes, [95% bootstrap interval over both]; "
-            f"{walks.steps:,} steps were observed."
-        )
-        (out / "results.md").write_text(f"# Latent actions\n\n{table}\n\n{notes}\n")
-        (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-        print(f"{table}\n\n{notes}")
-
-
-def _cell(scores: list[list[float]]) -> str:
-    import numpy as np
-
-    from headstart.report.scores import text
-    from headstart.train.evaluate import interval
-
-    return text((float(np.mean(scores)), *interval(scores, sample_members=True)[1:]), "success")

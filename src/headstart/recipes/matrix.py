@@ -224,19 +224,9 @@ class Study:
 
     def _collected(self, name: str, env: str, episodes: int, to_goal: float) -> Dataset:
         """Episodes of a noisy controller that walks to random cells, a share of the times to the goal."""
-        from headstart import api
-        from headstart.data import sources
-        from headstart.envs.collect import collect, to_dataset
-        from headstart.envs.controllers import Scripted
-        from headstart.recipes.compare import say
+        from headstart.recipes.data import collected
 
-        out = self._out / "data" / name
-        if not out.exists():
-            say(f"collecting {episodes} episodes ({name})")
-            controller, noise = f"ogbench-maze?task={to_goal:g}", 1.0
-            walks = collect(Scripted(controller), env, episodes=episodes, seed=0, noise=noise, lanes=10)
-            sources.write(to_dataset(walks, env, (f"controller {controller}, noise {noise:g}",)), f"arrays:{out}")
-        return api.load(f"arrays:{out}")
+        return collected(self._out / "data" / name, env, f"ogbench-maze?task={to_goal:g}", episodes, noise=1.0)
 
 
 CONSERVATIVE = {"actions": 4, "weight": 10.0, "max_target_backup": False, "actor_lr": 3e-4, "temperature_lr": 3e-4}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +66,7 @@ class MultiTask:
     """Which ways of sharing to run; the first is what the new task starts from."""
 
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
-        from headstart.recipes.compare import prepare
+        from headstart.recipes.compare import prepare, say
         from headstart.report.scores import text
 
         for name in self.sharing:
@@ -84,14 +83,14 @@ class MultiTask:
             numbers["sharing"][name] = {task: _mean(solved) for task, solved in scores.items()} | {
                 "all": _mean(np.concatenate(list(scores.values()), axis=1))
             }
-            _say(f"sharing {name}: {text(numbers['sharing'][name]['all'], 'success')}")
+            say(f"sharing {name}: {text(numbers['sharing'][name]['all'], 'success')}")
         start = models[self.sharing[0]]
         numbers["new task"]["pretrained"] = {"0": _mean(self._solved(start, None))}
         for count in self.demonstrations:
             for method, agent in self._adapted(start, data, examples, count, out / "new", common).items():
                 found = _mean(self._solved(agent, NEW if agent.tasks else None))
                 numbers["new task"].setdefault(method, {})[str(count)] = found
-                _say(f"{count} demonstrations, {method}: {text(found, 'success')}")
+                say(f"{count} demonstrations, {method}: {text(found, 'success')}")
         tables = self._tables(numbers)
         notes = (
             f"Success by the likeliest actions: mean over {self.seeds} seeds of {self.eval_episodes} episodes (of each "
@@ -125,13 +124,14 @@ class MultiTask:
         from headstart import api
         from headstart.algos import registry
         from headstart.data.share import share
+        from headstart.recipes.compare import say
         from headstart.train.run import begun
 
         rows = {"cds": "quantile", "cds, weighted": "weighted"}.get(sharing, "all")
         algorithm = registry.algorithm("iql", tasks=True, shared_rows=rows, **SETTINGS)
         if sharing != "none":
             data = share(data, at_goal if sharing == "all known" else None)
-        _say(f"sharing {sharing}: {data.steps:,} steps of data, {self.seeds} seeds, {self.offline_steps:,} updates")
+        say(f"sharing {sharing}: {data.steps:,} steps of data, {self.seeds} seeds, {self.offline_steps:,} updates")
         return api.pretrain(
             algorithm, data, steps=self.offline_steps, seeds=self.seeds, out=out,
             **(common | {"resume": common["resume"] and begun(out)}),
@@ -214,26 +214,14 @@ def _env(goal: int, distance: int = 5) -> str:
 def _collected(
     out: Path, task: str, goal: int, controller: str, noise: float, episodes: int, seed: int, **options: Any
 ) -> Dataset:
-    from headstart import api
-    from headstart.data import sources, transform
-    from headstart.envs.collect import collect, to_dataset
-    from headstart.envs.controllers import Scripted
+    from headstart.data import transform
+    from headstart.recipes.data import collected
 
-    if out.exists():
-        return api.load(f"arrays:{out}")
-    _say(f"collecting {episodes} episodes of {task}")
     env = _env(goal, 5 if options else 0)
-    found = collect(Scripted(controller), env, episodes=episodes, seed=seed, noise=noise, lanes=10, **options)
-    data = transform.of_task(to_dataset(found, env, (f"controller {controller}, noise {noise:g}",)), task)
-    sources.write(data, f"arrays:{out}")
-    return data
+    return transform.of_task(collected(out, env, controller, episodes, noise=noise, seed=seed, **options), task)
 
 
 def _mean(solved: np.ndarray) -> tuple[float, float, float]:
     from headstart.train.evaluate import interval
 
     return interval(solved, sample_members=True)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

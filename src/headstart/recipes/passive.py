@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +59,7 @@ class Passive:
     def run(self, out: Path, resume: bool = False, sinks: Collection[str] = ()) -> None:
         from headstart import api
         from headstart.data import transform
+        from headstart.recipes import shares
         from headstart.recipes.compare import prepare, resumable, say
 
         for name in self.methods:
@@ -76,49 +77,36 @@ class Passive:
                 self._learner(learner), observed, steps=self.passive_steps, seeds=self.seeds, normalize=self._normalize,
                 sinks=sinks, log_every=max(1, self.passive_steps // 20), **resumable(out / learner, resume),
             )  # fmt: skip
-        results: dict[str, dict[str, Any]] = {}
+
+        def played(name: str, share: float, seed: int) -> list[float]:
+            folder = out / name / f"{share:g}" / str(seed)
+            agent = partial(self._agent, name, share, seed, models, task, **resumable(folder / "iql", resume))
+            return shares.successes(folder, agent, self._env, self.eval_episodes)
+
+        results: dict[str, dict[float, shares.Scores]] = {}
         for name in self.methods:
             for share in self.shares:
-                scores = [
-                    self._score(name, share, seed, models, task, out / name / f"{share:g}" / str(seed), resume)
-                    for seed in range(self.seeds)
-                ]
-                results.setdefault(name, {})[f"{share:g}"] = scores
-                say(f"{name}, {share:.1%} labelled: {_cell(scores)}")
-        self._tell(results, task.steps, out)
+                found = [played(name, share, seed) for seed in range(self.seeds)]
+                results.setdefault(name, {})[share] = found
+                say(f"{name}, {share:.1%} labelled: {shares.cell(found)}")
+        title = f"Passive data, {self.maze}, goal {self.task}"
+        shares.tell(title, "IQL", results, {}, self.shares, task.steps, out)
 
-    def _score(
-        self, name: str, share: float, seed: int, models: dict[str, Any], task: Any, folder: Path, resume: bool
-    ) -> list[float]:
-        """Successes of the episodes that one seed plays after IQL on its labelled steps."""
+    def _agent(self, name: str, share: float, seed: int, models: dict[str, Any], task: Any, **place: Any) -> Any:
+        """IQL of one seed on its labelled steps."""
         from headstart import api
-        from headstart.recipes.compare import resumable
 
-        kept = folder / "successes.json"
-        if resume and kept.exists():
-            return json.loads(kept.read_text())
         learner, use = WAYS[name]
         model = learner and models[learner].member(seed)
         # The same steps for every method.
         labelled = _labelled(task, share, seed)
         if use == "potential":
             labelled = self._shaped(labelled, model)
-        options = {
-            "steps": self.steps,
-            "eval_episodes": 0,
-            "log_every": self.steps,
-            "checkpoint_every": 0,
-            "seed": seed,
-        }
-        options |= resumable(folder / "iql", resume)
+        options = {"steps": self.steps, "eval_episodes": 0, "log_every": self.steps, "checkpoint_every": 0}
+        options |= {"seed": seed} | place
         if use in ("", "potential"):
-            agent = api.pretrain(self._iql(), labelled, normalize=self._normalize, **options)
-        else:
-            agent = api.finetune(model, algorithm=self._iql(), data=labelled, use=use, **options)
-        played = api.evaluate(agent, env=self._env, episodes=self.eval_episodes)
-        scores = [float(episode.success) for episode in played.episodes[0]]
-        kept.write_text(json.dumps(scores) + "\n")
-        return scores
+            return api.pretrain(self._iql(), labelled, normalize=self._normalize, **options)
+        return api.finetune(model, algorithm=self._iql(), data=labelled, use=use, **options)
 
     def _shaped(self, labelled: Any, model: Any) -> Any:
         """The labelled steps with a potential: the value towards the place where a labelled step reached the goal."""
@@ -154,11 +142,10 @@ class Passive:
         from headstart import api
         from headstart.data import transform
         from headstart.recipes.goals import Problem, task_data
-        from headstart.recipes.maze import NAME
-        from headstart.recipes.quickstart import DECISIONS, Quickstart
+        from headstart.recipes.quickstart import Quickstart
 
         if self.maze == "pointmaze":
-            return Quickstart(episodes=self.episodes)._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
+            return Quickstart(episodes=self.episodes).data(out / "data")
         walks = api.load(self.data)
         walks = walks if self.episodes >= walks.episodes else transform.subset(walks, self.episodes)
         return task_data(Problem(self.maze, "antmaze-medium-v0", walks, {}, {}, self.task, {}))
@@ -184,20 +171,6 @@ class Passive:
             discount=self._discount, actor_lr=1e-3, critic_lr=1e-3, tau=0.01,
         )  # fmt: skip
 
-    def _tell(self, results: dict[str, Any], steps: int, out: Path) -> None:
-        from headstart.report.scores import markdown
-
-        heads = [f"{share:.1%} ({max(1, round(share * steps)):,} steps)" for share in self.shares]
-        rows = [[name, *(_cell(cells[f"{share:g}"]) for share in self.shares)] for name, cells in results.items()]
-        table = markdown(["IQL", *heads], rows)
-        notes = (
-            f"Success over {self.seeds} seeds of {self.eval_episodes} episodes, [95% bootstrap interval over both]; "
-            f"{steps:,} steps were observed."
-        )
-        (out / "results.md").write_text(f"# Passive data, {self.maze}, goal {self.task}\n\n{table}\n\n{notes}\n")
-        (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-        print(f"{table}\n\n{notes}")
-
 
 def _labelled(task: Any, share: float, seed: int) -> Any:
     """Random steps of the task's data; where none of them reaches the goal, one that does joins them."""
@@ -215,12 +188,3 @@ def _labelled(task: Any, share: float, seed: int) -> Any:
     }
     last |= {"observations": whole.observations[-2:], "terminated": True}
     return transform.concatenate([drawn, whole.rebuild([last], "its last step")])
-
-
-def _cell(scores: list[list[float]]) -> str:
-    import numpy as np
-
-    from headstart.report.scores import text
-    from headstart.train.evaluate import interval
-
-    return text((float(np.mean(scores)), *interval(scores, sample_members=True)[1:]), "success")

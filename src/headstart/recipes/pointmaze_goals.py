@@ -92,23 +92,13 @@ class PointmazeGoals:
         return steps // 5 if self.small else steps
 
     def _data(self, maze: str, out: Path) -> Any:
-        from headstart import api
-        from headstart.data import sources
-        from headstart.envs.collect import collect, to_dataset
-        from headstart.envs.controllers import Scripted
-        from headstart.recipes.compare import say
+        from headstart.data import transform
+        from headstart.recipes.data import collected
 
-        if out.exists():
-            return api.load(f"arrays:{out}")
-        episodes = self.episodes or (300 if self.small else 1000)
         # The walks go on through the environment's own goals.
         env = f"{self._env(maze)}{'&' if self.small else '?'}terminate_at_goal=false"
-        say(f"collecting {episodes} episodes in {maze}")
-        walks = collect(Scripted("ogbench-maze"), env, episodes=episodes, seed=0, noise=NOISE, lanes=10)
-        walks = [{name: part for name, part in walk.items() if name in ("observations", "actions")} for walk in walks]
-        data = to_dataset(walks, env, (f"controller ogbench-maze, noise {NOISE:g}, without rewards",))
-        sources.write(data, f"arrays:{out}")
-        return data
+        walks = collected(out, env, "ogbench-maze", self.episodes or (300 if self.small else 1000), noise=NOISE)
+        return transform.drop_rewards(walks)
 
     def _algorithm(self, name: str, walks: str) -> Any:
         from headstart.algos import registry

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DECISIONS = "sparse=1&repeat=8&steps=40"
 """-1 a decision, 0 and the end at the goal; a decision moves for 8 simulation steps, and there are 40 of them."""
 
+CONTROLLER, NOISE = "ogbench-maze?task=0.1", 1.0
+"""Who collects the data: it walks between random cells, and one time in ten to the goal, with much noise."""
+
 DISCOUNT = 0.97
 LOWEST_RETURN = -1.0 / (1.0 - DISCOUNT)
 
@@ -72,9 +75,9 @@ class Quickstart:
             if name not in METHODS:
                 raise unknown("method", name, METHODS)
         prepare(self, out, resume, sinks)
-        data = self._data(f"{NAME}?distance=0&{DECISIONS}", out / "data")
+        data = self.data(out / "data")
         picture = compare(
-            [self._method(name, data) for name in self.methods], data, f"{NAME}?{DECISIONS}", out, seeds=self.seeds,
+            [self.method(name, data) for name in self.methods], data, f"{NAME}?{DECISIONS}", out, seeds=self.seeds,
             score="success", title=f"Point maze: {', '.join(self.methods)} on the same data",
             eval_episodes=self.eval_episodes,
             # By their likeliest actions both solve this maze once pretrained; the curves are of sampled actions, which
@@ -95,7 +98,8 @@ class Quickstart:
         print(f"  or: headstart diagnose {model} --data {data_source}")
         print(f"  or: headstart report {shlex.quote(str(out))} --out {shlex.quote(str(out / 'report'))}")
 
-    def _method(self, name: str, data: Dataset) -> Method:
+    def method(self, name: str, data: Dataset) -> Method:
+        """Its settings of calql, cql, fql or qc."""
         from headstart.algos.registry import algorithm
         from headstart.recipes.compare import Method, mean_return
 
@@ -106,17 +110,9 @@ class Quickstart:
         online = {"steps": self.online_steps, "lanes": 5, "collect": 20, "log_every": 100, "eval_every": 100}
         return Method(name, algorithm(name, **settings | METHODS[name]), self.offline_steps, online)
 
-    def _data(self, env: str, out: Path) -> Dataset:
-        from headstart import api
-        from headstart.data import sources
-        from headstart.envs.collect import collect, to_dataset
-        from headstart.envs.controllers import Scripted
+    def data(self, folder: Path) -> Dataset:
+        """Walks of the noisy controller from everywhere in the maze, collected into the folder at first use."""
+        from headstart.recipes.data import collected
+        from headstart.recipes.maze import NAME
 
-        if out.exists():
-            return api.load(f"arrays:{out}")
-        controller, noise = "ogbench-maze?task=0.1", 1.0
-        print(f"collecting {self.episodes} episodes", file=sys.stderr, flush=True)
-        episodes = collect(Scripted(controller), env, episodes=self.episodes, seed=0, noise=noise, lanes=10)
-        data = to_dataset(episodes, env, (f"controller {controller}, noise {noise:g}",))
-        sources.write(data, f"arrays:{out}")
-        return data
+        return collected(folder, f"{NAME}?distance=0&{DECISIONS}", CONTROLLER, self.episodes, noise=NOISE)
