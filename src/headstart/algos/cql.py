@@ -155,7 +155,7 @@ class CQL:
             if self.gradient_samples:
                 q = optim.values_with_sampled_gradient(self.gradient_samples, critic, features, stacked, uniform)
             else:
-                # Uniform actions soon have values so low that they carry no gradient at all.
+                # Uniform actions soon have values so low that they have no part in it.
                 q = optim.values_with_skipped_gradient(actions.shape[1] - own, critic, features, stacked)
             q_data, q_sampled = q[..., 0], q[..., 1:]
             metrics = {"q_data": q_data.mean()}

@@ -187,11 +187,10 @@ class Ensemble(eqx.Module):
         # One product a member: on CPUs batched products are slower than separate ones.
         return jnp.stack([self._member(i)(features, *more) for i in range(self.size)])
 
-    def each(self, features: jax.Array, own: jax.Array, rows: jax.Array | None = None) -> jax.Array:
-        """Like a call with (features, own[i]) for member i; own: (E, ...). rows: (E, M), at the states rows[i]."""
+    def each(self, features: jax.Array, own: jax.Array) -> jax.Array:
+        """Like a call with (features, own[i]) for member i; own: (E, ...)."""
         features = self._see(features)
-        at = [features] * self.size if rows is None else features[rows]
-        return jnp.stack([self._member(i)(at[i], own[i]) for i in range(self.size)])
+        return jnp.stack([self._member(i)(features, own[i]) for i in range(self.size)])
 
     def _see(self, features: jax.Array) -> jax.Array:
         return features if self.front is None else self.front(features)
