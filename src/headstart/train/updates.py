@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -54,7 +54,7 @@ def learner(states: Any, algorithm: Algorithm, batch: Any) -> Learner:
     seeds = states.step.shape[0]
     states = jax.tree.map(partial(jnp.array, copy=True), states)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
-    _, metrics = jax.eval_shape(nets.seeing(algorithm.update), one, batch, jax.random.key(0))
+    _, metrics = jax.eval_shape(_update(algorithm, frozenset(), "float32", 0), one, batch, jax.random.key(0))
     return clear(Learner(states, {name: jnp.zeros(seeds) for name in metrics}, jnp.zeros(seeds, jnp.int32)))
 
 
@@ -127,16 +127,18 @@ def freeze(update: Callable, components: Collection[str]) -> Callable:
     return frozen
 
 
-def _update(algorithm: Algorithm, frozen: Collection[str], precision: nets.Precision, crop: int) -> Callable:
+@cache
+def _update(algorithm: Algorithm, frozen: frozenset[str], precision: nets.Precision, crop: int) -> Callable:
+    """An algorithm's update with these options. Under jit and kept, so that it is traced once for all that needs it."""
     update = nets.multiply_in(precision)(freeze(nets.seeing(algorithm.update), frozen))
     if not crop:
-        return update
+        return jax.jit(update)
 
     def augmented(state, batch, key):
         # The algorithm draws from the key itself; shifts come from one beside it.
         return update(state, augment.shifted(batch, crop, jax.random.fold_in(key, SHIFTS)), key)
 
-    return augmented
+    return jax.jit(augmented)
 
 
 def side_by_side(function: Callable, mapped: Any) -> Any:
