@@ -71,6 +71,16 @@ def test_a_sampler_gives_the_same_for_few_and_for_many(name, monkeypatch):
     assert (found[16][0] != found[16][1]).any(-1).all()
 
 
+@pytest.mark.parametrize("name", ["tanh_gaussian", "gaussian", "deterministic"])
+def test_an_artifact_samples_the_same_for_few_and_for_many(name, monkeypatch):
+    artifact, observations, _ = two(name)
+    found = {}
+    for few in (16, 0):
+        monkeypatch.setattr(acting, "FEW", few)
+        found[few] = artifact.policy(observations[0], jax.random.key(7), member=1)
+    np.testing.assert_allclose(found[16], found[0], atol=2e-6)
+
+
 def test_what_a_step_draws_does_not_depend_on_the_round_it_is_in():
     artifact, observations, _ = two("gaussian")
     policies = acting.policies(artifact.algorithm, artifact.state)

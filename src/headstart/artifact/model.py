@@ -262,8 +262,11 @@ class Artifact:
 
     def _actions(self, observation: Any, key: Any, context: Any, member: int) -> np.ndarray:
         """Of one member, for observations and contexts with a leading axis."""
-        if key is None and self._on_host is not None and len(jax.tree.leaves(observation)[0]) <= acting.FEW:
-            return acting.act_on_host(self._on_host[member], self.normalizer, observation, context=context)
+        rows = len(jax.tree.leaves(observation)[0])
+        if self._on_host is not None and rows <= acting.FEW:
+            policy = self._on_host[member]
+            noise = None if key is None else np.asarray(acting.noise(key, (rows, policy.size)))
+            return acting.act_on_host(policy, self.normalizer, observation, noise, context)
         policies, normalizer = self._policies, self._normalizer
         return np.asarray(acting.act_one(policies, member, normalizer, observation, key=key, context=context))
 

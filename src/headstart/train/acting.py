@@ -72,9 +72,15 @@ def act_on_host(
 
 
 @functools.partial(jax.jit, static_argnames="shape")
+def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The normal noise by which policies of one perceptron sample with a key."""
+    return jax.random.normal(key, shape)
+
+
+@functools.partial(jax.jit, static_argnames="shape")
 def noise_along(keys: jax.Array, steps: Any, shape: tuple[int, ...]) -> jax.Array:
-    """(n, S, *shape) the normal noise by which policies of one perceptron sample with the keys (S,) at n steps."""
-    return jax.vmap(lambda step: jax.vmap(lambda key: jax.random.normal(key, shape))(keys_at(keys, step)))(steps)
+    """(n, S, *shape) that noise of S members, with the keys (S,), at n steps."""
+    return jax.vmap(lambda step: jax.vmap(lambda key: noise(key, shape))(keys_at(keys, step)))(steps)
 
 
 @jax.jit
