@@ -242,31 +242,35 @@ def draw_batches(
     ranges = None if offline is None else offline.ranges
     drawn = _draws(key, start, np.arange(room), *(max(size, 1) for size in sizes), ranges, view)
     positions, *draws = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], drawn)
+    everything, nothing = np.s_[:, :], np.s_[:, :0]
     if sizes[1] == 0:
-        offline_mask = np.ones(positions[0].shape, bool)
+        places = everything, nothing
     elif sizes[0] == 0:
-        offline_mask = np.zeros(positions[0].shape, bool)
+        places = nothing, everything
     elif mixture.kind == "append":
-        offline_mask = positions[2] < sizes[0]
+        is_offline = positions[2] < sizes[0]
+        places = is_offline, ~is_offline
         positions = positions[2], positions[2] - sizes[0]
     else:
-        offline_mask = np.broadcast_to(
-            np.arange(view.batch_size) < mixture.offline_rows(view.batch_size, progress), positions[0].shape
-        )
+        rows = mixture.offline_rows(view.batch_size, progress)
+        places = np.s_[:, :rows], np.s_[:, rows:]
     parts = []
     # Goals of a row are drawn from where the row is from.
-    for mask, side, source in ((offline_mask, 0, offline), (~offline_mask, 1, online)):
-        if mask.any():
+    for place, mine, goals, source in zip(places, positions, draws, (offline, online), strict=False):
+        chosen = mine[place].ravel()
+        if len(chosen):
             rows_at = source.rows if isinstance(source, Replay) else source.rows.__getitem__
-            mine = index.placed(jax.tree.map(lambda leaf, mask=mask: leaf[mask], draws[side]), rows_at)
-            parts.append((mask, gather(source, rows_at(positions[side][mask]), view, normalizer, mine)))
-    return jax.tree.map(lambda *leaves: _merged([mask for mask, _ in parts], leaves), *[part for _, part in parts])
+            goals = index.placed(jax.tree.map(lambda leaf, place=place: leaf[place].ravel(), goals), rows_at)
+            parts.append((place, gather(source, rows_at(chosen), view, normalizer, goals)))
+    shape = count, view.batch_size
+    return jax.tree.map(lambda *leaves: _merged(shape, [place for place, _ in parts], leaves), *[p for _, p in parts])
 
 
-def _merged(masks: list[np.ndarray], leaves: tuple[np.ndarray, ...]) -> np.ndarray:
-    result = np.empty((*masks[0].shape, *leaves[0].shape[1:]), leaves[0].dtype)
-    for mask, leaf in zip(masks, leaves, strict=True):
-        result[mask] = leaf
+def _merged(shape: tuple[int, int], places: list[Any], leaves: tuple[np.ndarray, ...]) -> np.ndarray:
+    """(count, B, ...) of which each place holds the rows of one leaf (n, ...)."""
+    result = np.empty((*shape, *leaves[0].shape[1:]), leaves[0].dtype)
+    for place, leaf in zip(places, leaves, strict=True):
+        result[place] = leaf.reshape(result[place].shape)
     return result
 
 

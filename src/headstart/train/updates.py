@@ -226,6 +226,8 @@ def stacked(drawn: list[Batch], room: int) -> Batch:
     """Batches (n, B, ...) of every seed as one with leaves (S, room, B, ...), whatever n is: one compiled program."""
 
     def stack(*leaves: np.ndarray) -> np.ndarray:
+        if len(leaves) == 1 and len(leaves[0]) == room:
+            return leaves[0][None]
         result = np.zeros((len(leaves), room, *leaves[0].shape[1:]), leaves[0].dtype)
         for seed, leaf in enumerate(leaves):
             result[seed, : len(leaf)] = leaf
