@@ -53,9 +53,11 @@ class Study:
         return [dataclasses.replace(line, **{self.field: value}) for value in values for line in self.lines]
 
     def of(self, line: Point, measured: Measured) -> list[tuple[int, dict[str, float]]]:
-        """The values of a line's points that were measured, with the numbers, in order."""
+        """The values of a line's points that were measured, with the numbers, in order; 0 is none of its own."""
         values = ((getattr(point, self.field), point, numbers) for point, numbers in measured)
-        found = [(n, numbers) for n, point, numbers in values if dataclasses.replace(line, **{self.field: n}) == point]
+        found = [
+            (n, numbers) for n, point, numbers in values if n and dataclasses.replace(line, **{self.field: n}) == point
+        ]
         return sorted(found, key=lambda pair: pair[0])
 
 
@@ -191,7 +193,8 @@ def page(content: dict[str, Any], names: list[str]) -> str:
         "# Growth: what a gradient step costs\n\n    python benchmarks/growth.py --out growth.json --docs docs/results",
         f"Shapes of Adroit door (observation 39, action 28); batch 256 and networks 256x2 where they do not grow. "
         f"{hardware['device']}, {hardware['cpu']}, {hardware['cores']} cores; {versions}. Products of "
-        f"matrices reach {peaks} (GFLOP/s): that is the peak. `steps/s` counts the gradient steps of all seeds.",
+        f"matrices reach {peaks} (GFLOP/s): that is the peak; products of other shapes may be faster. `steps/s` counts "
+        "the gradient steps of all seeds; `memory` is the process's, data included, beside that of the `data` alone.",
     ]
     for name in names:
         study = STUDIES[name]

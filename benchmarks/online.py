@@ -89,8 +89,8 @@ def measured(name: str, data: Any, arguments: argparse.Namespace) -> list[str]:
 
     def run() -> None:
         api.finetune(
-            model, env=arguments.env, data=data, eval_episodes=0, steps=arguments.steps, collect=arguments.collect,
-            precision=arguments.precision,
+            model, env=arguments.env, data=data, eval_episodes=0, steps=arguments.steps, lanes=arguments.lanes,
+            collect=arguments.collect, precision=arguments.precision,
         )  # fmt: skip
 
     run()
@@ -110,7 +110,8 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="*", default=["iql", "calql"])
     parser.add_argument("--width", type=int, default=256, help="of two hidden layers in all networks")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--collect", type=int, default=50)
+    parser.add_argument("--lanes", type=int, default=1, help="environments")
+    parser.add_argument("--collect", type=int, default=50, help="steps of every environment before their updates")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     arguments = parser.parse_args()
     data = to_dataset(collect(Scripted("random"), arguments.env, episodes=10, seed=0), arguments.env, ())

@@ -146,7 +146,9 @@ class Run:
 
         learner: what it must look like. Raises `TrainingError` where the checkpoint is damaged or holds another.
         """
-        if self.folder is None or (step := self._manager().latest_step()) is None:
+        # A new run has no such folder, and its first step need not wait for the library of checkpoints.
+        begun = self.folder is not None and (self.folder / "checkpoints").exists()
+        if not begun or (step := self._manager().latest_step()) is None:
             for log in LOGS if self.folder is not None else ():
                 self._cut(log, 0)
             if self._resumed:
