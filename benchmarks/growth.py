@@ -218,6 +218,9 @@ def picture(study: Study, points: Measured, out: Path) -> None:
             times = [1e3 / numbers["rate"] for _, numbers in found]
             axis.plot([value for value, _ in found], times, "o-", color=colour, label=title(line))
     axis.set(xscale="log", yscale="log", xlabel=study.label, ylabel="milliseconds a gradient step")
+    shown = sorted({value for line in study.lines for value, _ in study.of(line, points)})
+    axis.set_xticks(shown, [f"{value:,}" for value in shown])
+    axis.set_xticks([], minor=True)
     axis.legend(frameon=False, fontsize=9)
     plotting.quiet(axis)
     plotting.save(figure, out)
