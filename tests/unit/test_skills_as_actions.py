@@ -17,6 +17,7 @@ from headstart.algos import registry
 from headstart.artifact import Artifact, Skills
 from headstart.data.dataset import Dataset
 from headstart.data.normalize import Normalizer
+from headstart.diagnostics.diagnose import diagnose
 from headstart.envs.collect import collect
 from headstart.envs.lanes import Lanes
 from headstart.envs.skills import Held, SkillLanes
@@ -318,6 +319,11 @@ def test_going_on_keeps_the_skills(above, capsys):
         api.finetune(above, data=data(), skills=model("hilp"), **quiet)
     with pytest.raises(UsageError, match="the nets of opal are made for the environment's actions, not for skills"):
         api.finetune(model(), algorithm="bc", data=data(), skills=model(), **quiet)
+
+
+def test_a_model_above_is_not_diagnosed_by_values_of_actions(above):
+    with pytest.raises(UsageError, match="decides on skills.*judge this one by `headstart evaluate`"):
+        diagnose(above, data())
 
 
 def test_a_prior_over_skills_starts_the_actor_that_decides_on_them():

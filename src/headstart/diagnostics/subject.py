@@ -39,8 +39,8 @@ class Subject:
     observation are a position, or None. states: n at most. episodes: of each member in the environment. sample: the
     policy draws its actions instead of taking the likeliest.
 
-    Raises `UsageError` where data or environment have other observations or actions than the artifact, `DataError`
-    for data with NaN.
+    Raises `UsageError` where data or environment have other observations or actions than the artifact, and for models
+    that decide on skills, `DataError` for data with NaN.
     """
 
     def __init__(
@@ -59,6 +59,11 @@ class Subject:
     ):
         if states < 1 or episodes < 1:
             raise UsageError(f"expected at least one state and one episode, found {states} and {episodes}")
+        if artifact.skills is not None:
+            raise UsageError(
+                f"{artifact.title} decides on skills, whose values are not those of the data's actions; diagnose a "
+                "model that acts itself, or judge this one by `headstart evaluate`"
+            )
         self.artifact, self.env, self.run, self.position = artifact, env, run, position
         self.episodes, self.sample, self.seed = episodes, sample, seed
         for other in [part for part in (data, online) if part is not None]:
