@@ -388,3 +388,5 @@ def _require_components(states: Any, names: Collection[str]) -> None:
     for name in names:
         if name not in states.nets:
             raise unknown("component to freeze", name, states.nets)
+    if set(states.opt_state) <= set(names):
+        raise UsageError(f"nothing would learn: {', '.join(states.opt_state)} are all frozen; leave one out (freeze)")

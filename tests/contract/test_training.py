@@ -94,6 +94,8 @@ def test_frozen_components_stay_with_their_targets_and_optimisers(data, trained,
             assert same == (name == frozen), f"{part}/{name}"
     with pytest.raises(UsageError, match="unknown component to freeze 'actr'; did you mean 'actor'"):
         api.finetune(trained, freeze=["actr"], **where, **QUIET)
+    with pytest.raises(UsageError, match="nothing would learn: .* are all frozen"):
+        api.finetune(trained, freeze=list(before.opt_state), **where, **QUIET)
 
 
 # -- every algorithm ----------------------------------------------------------------------------------------------

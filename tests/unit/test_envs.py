@@ -89,6 +89,12 @@ def test_other_keys_are_arguments_of_the_environment():
     assert [s[3] for s in steps] == [False, True, False]
 
 
+def test_an_argument_that_an_environment_of_a_module_does_not_take():
+    pytest.importorskip("ogbench")
+    with pytest.raises(UsageError, match="unknown argument .*'distanse'; did you mean 'distance'"):
+        factory.make("headstart.recipes.maze:PlaceMaze-v0?distanse=3")
+
+
 def test_sparse_ends_at_success_with_reward_zero():
     steps = play(factory.make("tests/Counter-v0?sparse=1"))
     assert [s[0] for s in steps] == [-1.0, -1.0, -1.0, 0.0]

@@ -158,7 +158,8 @@ def _require_known(name: str, arguments: dict[str, Any]) -> None:
     import gymnasium
     from gymnasium.envs.registration import load_env_creator
 
-    creator = gymnasium.spec(name).entry_point
+    # The registry knows environments without the module that registers them.
+    creator = gymnasium.spec(name.rsplit(":", 1)[-1]).entry_point
     creator = load_env_creator(creator) if isinstance(creator, str) else creator
     if callable(creator):
         accept(creator, arguments, name, RESERVED)

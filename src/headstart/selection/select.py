@@ -115,6 +115,10 @@ def select(
     if by == "fqe":
         discount = common_discount(artifacts) if discount is None else discount
     subjects = [Subject(artifact, data, states=states, seed=seed) for artifact in artifacts]
+    if sum(len(artifact.seeds) if each_seed else 1 for artifact in artifacts) < 2:
+        raise UsageError(
+            "a ranking needs at least two candidates; give more runs, or rank every seed by itself (each_seed)"
+        )
     found: dict[str, Contributions] = {}
     for label, subject in zip(labels, subjects, strict=True):
         parts = contributions(by, subject, data, label, steps, discount)
@@ -123,10 +127,6 @@ def select(
                 found[f"{label} seed {number}"] = parts.member(member)
         else:
             found[label] = parts
-    if len(found) < 2:
-        raise UsageError(
-            "a ranking needs at least two candidates; give more runs, or rank every seed by itself (each_seed)"
-        )
     seen = any(subject.seen for subject in subjects)
     return rank(found, by, data.provenance.source, seen, resamples, seed)
 

@@ -61,6 +61,8 @@ def train(
     # Updates fold small numbers into the keys, so acting draws from a stream of its own.
     sample = acting.Sampler(normalizer, jax.vmap(lambda key: jax.random.fold_in(key, 0xFFFFFFFF))(keys), options.lanes)
     act = OpenLoop(_on_lanes(sample, len(seeds)))
+    if options.warmup >= options.steps:
+        print(f"the warm-up takes all {options.steps:,} steps: nothing will be learned (warmup)", file=sys.stderr)
     progress = Progress("online", options.steps)
     count = len(seeds) * options.lanes
     opened = Lanes(env, count) if low is None else SkillLanes(env, count, low, view.discount)
