@@ -160,7 +160,7 @@ def test_evaluate_prints_a_line_for_each_seed_and_writes_json(home, headstart):
     mean = np.mean([[episode["return"] for episode in member] for member in found["episodes"]])
     assert found["returns"][0] == pytest.approx(mean)
     title, *rows = out.splitlines()
-    assert title == ENV
+    assert title == f"{ENV}, by the likeliest actions"
     assert [row.split("  ")[1].strip() for row in rows] == ["seed 0", "seed 1", "all"]
     assert f"return {mean:.4g} " in rows[-1]
     assert rows[-1].endswith("(3 episodes x 2 seeds)")

@@ -48,8 +48,7 @@ def evaluate(
 
     model = prompts.load(artifact, prompt, prompt_rewards)
     evaluation = api.evaluate(model, env=env, episodes=episodes, seed=seed, sample=sample, video=video, task=task)
-    outcome.show(evaluation)
-    print(f"  by {'sampled' if sample else 'the likeliest'} actions")
+    outcome.show(evaluation, f", by {'sampled' if sample else 'the likeliest'} actions")
     if video is not None:
         print(f"video: {video}")
     if json is not None:

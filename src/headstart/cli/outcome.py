@@ -34,12 +34,12 @@ def tell(artifact: Artifact, out: Path, env: str | None) -> None:
     print(f"  or: headstart finetune {run}{how} --env {env} --steps N --out DIR")
 
 
-def show(evaluation: Evaluation) -> None:
-    """A line for each training seed, and one for all."""
+def show(evaluation: Evaluation, how: str = "") -> None:
+    """A line for each training seed, and one for all, under the environment and how it was acted in."""
     lines = {"all" if len(evaluation.seeds) > 1 else f"seed {evaluation.seeds[0]}": evaluation}
     if len(evaluation.seeds) > 1:
         lines = {f"seed {seed}": evaluation.member(i) for i, seed in enumerate(evaluation.seeds)} | lines
-    print(evaluation.env)
+    print(evaluation.env + how)
     width = max(map(len, lines))
     for name, part in lines.items():
         print(f"  {name:<{width}}  {part.describe()}")
