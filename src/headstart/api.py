@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from headstart import config
 from headstart.algos import registry
 from headstart.artifact import Artifact, Prompted, Skills, Use, features_of, start
 from headstart.artifact import tasks as named
@@ -25,7 +24,7 @@ from headstart.spec import Spec
 from headstart.train import acting, offline, online
 from headstart.train.evaluate import Evaluation, takes
 from headstart.train.evaluate import evaluate as run_episodes
-from headstart.train.options import OfflineOptions, OnlineOptions
+from headstart.train.options import OfflineOptions, OnlineOptions, options_of
 from headstart.train.run import require_free
 from headstart.train.sinks import Sink
 from headstart.train.sinks import require as require_sinks
@@ -79,7 +78,7 @@ def pretrain(
     require_free(out, resume)
     require_sinks(sinks, out)
     algorithm = _algorithm(algorithm)
-    options = _options(OfflineOptions, steps, options)
+    options = options_of(OfflineOptions, algorithm, steps, options)
     skills = skills_for(algorithm, skills)
     data = _prepared(load(data), reward_scale, reward_shift, skills, algorithm)
     tasks, (data,) = named.settle(algorithm, None, task, env is not None, data)
@@ -104,6 +103,7 @@ def pretrain(
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
+    phase.caution()
     with phase.run(out, resume, sinks) as run:
         states = offline.train(
             algorithm, states, keys, rows, normalizer, options, run.run, members, evaluate=run.evaluate
@@ -181,7 +181,7 @@ def finetune(
     if env is not None:
         require_online(algorithm)
     kind = OfflineOptions if env is None else OnlineOptions
-    options = _options(kind, steps, options)
+    options = options_of(kind, algorithm, steps, options)
     inherited = {} if source is None else source.settings
     reward_scale = inherited.get("reward_scale", 1.0) if reward_scale is None else reward_scale
     reward_shift = inherited.get("reward_shift", 0.0) if reward_shift is None else reward_shift
@@ -218,6 +218,7 @@ def finetune(
         return finished
     states, keys = phase.fresh()
     _require_components(states, freeze)
+    phase.caution()
     if source is not None:
         states, report = start(source, algorithm, spec, states, components, use)
         print(report.describe(), file=sys.stderr)
@@ -302,10 +303,6 @@ def _algorithm(algorithm: Any) -> Any:
         return registry.algorithm(algorithm)
     registry.name_of(algorithm)
     return algorithm
-
-
-def _options(kind: type, steps: int, options: dict[str, Any]) -> Any:
-    return config.replace(kind(steps), **options)
 
 
 def _seeds(first: int, count: int) -> tuple[int, ...]:

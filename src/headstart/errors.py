@@ -38,7 +38,7 @@ class TrainingError(HeadstartError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for an unknown name: "unknown algorithm 'calqll'; did you mean 'calql'?"."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1)
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known[:20])}{more}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")

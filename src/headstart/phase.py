@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -66,8 +68,8 @@ class Phase:
         # Before the folder of the run is made.
         if self.settings["eval_episodes"] < 0:
             raise UsageError(f"expected at least 0 episodes (eval_episodes), found {self.settings['eval_episodes']}")
-        if self.data is None and getattr(self.options, "offline_share", 0.0) == 1.0:
-            raise UsageError("batches are to be of offline data alone (offline_share), but none was given (data)")
+        if self.data is None:
+            _require_no_share(self.options)
         if self.options.crop and not self.spec.images:
             raise UsageError(f"there are no images to shift (crop {self.options.crop}): {self.spec.describe()}")
 
@@ -80,6 +82,27 @@ class Phase:
     def context(self) -> np.ndarray | None:
         """(c,) the vector of the task to act on; None where there is none."""
         return None if self.tasks is None or "task" not in self.settings else self.tasks.vector(self.settings["task"])
+
+    def caution(self) -> None:
+        """Say on standard error where learning from data alone will come to nothing."""
+        if self.name == "online":
+            return
+        rewards = None if self.data is None or not self.algorithm.view().rewards else self.data.rewards
+        if rewards is not None:
+            same = rewards[self.data.transitions]
+            # -1 a step and an end at the goal still tell short ways from long ones.
+            if same.min() == same.max() and not (same[0] and self.data.terminations.any()):
+                print(
+                    f"warning: every reward in {self.data.provenance.source} is {same[0]:g}, so all behaviour is worth "
+                    "the same; `headstart data label` gives rewards from little supervision",
+                    file=sys.stderr,
+                )
+        if getattr(self.algorithm, "needs_interaction", False):
+            print(
+                f"warning: {registry.title(self.algorithm)} has nothing that keeps it near the data: without "
+                "interaction it overestimates actions that nobody tried; iql, calql or rebrac learn from data alone",
+                file=sys.stderr,
+            )
 
     def fresh(self) -> tuple[Any, jax.Array]:
         """Fresh states of all seeds and the keys (S,) that they train with; those of successive phases differ."""
@@ -97,6 +120,7 @@ class Phase:
         if not resume or out is None or not (Path(out) / "artifact").exists():
             return None
         self.run(out, resume)
+        print(f"{out}: this run is complete, nothing was left to do", file=sys.stderr)
         return Artifact.load(Path(out) / "artifact")
 
     def run(self, out: str | Path | None, resume: bool, sinks: Collection[str | Sink] = ()) -> Running:
@@ -112,7 +136,11 @@ class Phase:
         }
         if self.skills is not None:
             described["skills"] = self.skills.to_json()
-        return Running(self, Run(out, described, resume, sinks))
+        defaults = {
+            "algorithm": registry.to_json(type(self.algorithm)()),
+            "options": config.to_json(type(self.options)(self.options.steps)),
+        }
+        return Running(self, Run(out, described, resume, sinks, json.loads(json.dumps(defaults))))
 
 
 class Running:
@@ -206,6 +234,15 @@ class Running:
             artifact.save(self.run.folder / "artifact", overwrite=True)
             self.run.drop_checkpoints()
         return artifact
+
+
+def _require_no_share(options: Any) -> None:
+    """Raise `UsageError` where options of online learning that is given no data speak of a part that is of it."""
+    for field in dataclasses.fields(options):
+        if field.name in ("offline_share", "final_offline_share", "mixture"):
+            value = getattr(options, field.name)
+            if value != field.default and value != 0.0:
+                raise UsageError(f"offline data is asked for in batches ({field.name}), but none was given (data)")
 
 
 def require_goals(algorithm: Any, env: str | None) -> None:

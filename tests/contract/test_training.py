@@ -301,9 +301,32 @@ def test_seeds_are_the_artifacts_unless_others_are_asked_for(data, trained):
     assert other.lineage[-1]["seeds"] == list(trained.seeds)
 
 
-def test_offline_rows_alone_need_offline_data():
-    with pytest.raises(UsageError, match="batches are to be of offline data alone"):
-        api.finetune(None, algorithm=small("sac"), env=ENV, steps=5, offline_share=1.0, **QUIET)
+@pytest.mark.parametrize("asked", [{"offline_share": 1.0}, {"final_offline_share": 0.1}, {"mixture": "append"}])
+def test_a_share_of_offline_data_needs_such_data(asked):
+    (name,) = asked
+    with pytest.raises(UsageError, match=rf"offline data is asked for in batches \({name}\), but none was given"):
+        api.finetune(None, algorithm=small("sac"), env=ENV, steps=5, **asked, **QUIET)
+
+
+def test_what_data_alone_cannot_teach_is_said(data, capsys):
+    """Rewards that are all 0, and an algorithm that relies on interaction; both train nevertheless."""
+    same = data.replace("", rewards=np.zeros_like(data.rewards))
+    paid = data.replace("", rewards=np.full_like(data.rewards, -1.0))
+    assert data.terminations.any()
+    for algorithm, source, warnings in (
+        ("iql", data, []), ("iql", paid, []), ("bc", same, []), ("iql", same, ["every reward in"]),
+        ("sac", data, ["sac has nothing that keeps it near the data"]),
+    ):  # fmt: skip
+        api.pretrain(small(algorithm), source, steps=1, **QUIET)
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+        assert [line.partition(": ")[2][: len(start)] for line, start in zip(lines, warnings, strict=True)] == warnings
+
+
+def test_fields_of_an_algorithm_are_no_options_of_training(data):
+    with pytest.raises(UsageError, match=r"'batchsize' is no option of training; batch_size .* hs.IQL\(batch_size="):
+        api.pretrain("iql", data, steps=1, batchsize=3)
+    with pytest.raises(UsageError, match="unknown field of OfflineOptions 'log_evry'; did you mean 'log_every'"):
+        api.pretrain("iql", data, steps=1, log_evry=3)
 
 
 def test_online_there_is_one_environment():

@@ -224,7 +224,7 @@ def test_finetuning_that_does_not_fit(fails, model):
     fails(2, [*start, "--algo", "sacc"], "unknown algorithm 'sacc'", "did you mean 'sac'?")
     fails(2, [*start, "--freeze", "actr"], "component to freeze 'actr'", "did you mean 'actor'?")
     fails(2, [*start, "--normalizer", "extend"], "extend", "needs an artifact and data")
-    fails(2, [*start, "--offline-share", "1"], "batches are to be of offline data alone (--offline-share)")
+    fails(2, [*start, "--offline-share", "1"], "offline data is asked for in batches (--offline-share)")
     fails(2, [*start, "--eval-episodes", "-1"], "at least 0 episodes (--eval-episodes)")
     fails(2, [*start, "--eval-env", ENV], "(--env); another place (--eval-env) is for data alone")
     assert not Path("r").exists()

@@ -69,7 +69,7 @@ def test_killed_stopped_and_resumed(verb, whole, compiled, tmp_path):
     assert not (out / "artifact").exists()
 
     asked = run(compiled, verb, out, source, "SIGTERM", 90, 1)
-    assert asked.returncode == 130, asked.stderr
+    assert asked.returncode == 128 + signal.SIGTERM, asked.stderr
     *_, saving, last = asked.stderr.splitlines()
     assert saving == "stopping: saving a checkpoint (Ctrl-C again stops at once)"
     step = max(int(path.name) for path in (out / "checkpoints").iterdir())
@@ -81,10 +81,11 @@ def test_killed_stopped_and_resumed(verb, whole, compiled, tmp_path):
     require_same(out, whole / verb)
 
 
-def test_a_complete_run_is_not_run_again(whole, monkeypatch):
+def test_a_complete_run_is_not_run_again(whole, monkeypatch, capsys):
     monkeypatch.setattr("headstart.train.offline.train", None)
     again = stopped.pretrain(whole / "pretrain", resume=True)
     assert again.digest == Artifact.load(whole / "pretrain").digest
+    assert capsys.readouterr().err == f"{whole / 'pretrain'}: this run is complete, nothing was left to do\n"
     monkeypatch.setattr(stopped, "WRITING", stopped.WRITING | {"log_every": 31})
     with pytest.raises(UsageError, match="was started with log_every = 30, now it is 31"):
         stopped.pretrain(whole / "pretrain", resume=True)

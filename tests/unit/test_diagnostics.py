@@ -155,6 +155,19 @@ def test_data_that_was_trained_on_is_named():
     assert "trained on" not in calibration(subject(model, walks(seed=1))).verdict
 
 
+def test_values_above_anything_possible_are_flagged_without_an_environment():
+    """Rewards of 0 and 1: 1 / (1 - discount) is the most that anything is worth."""
+    sound = calibration(subject(table(TRUE, DATA), DATA))
+    highest = DATA.rewards.max() / (1.0 - MDP.discount)
+    assert sound.numbers["highest possible return"] == pytest.approx(highest, rel=1e-5)
+    assert sound.numbers["share above the highest possible return"] == 0.0
+    found = calibration(subject(table(np.full_like(TRUE, highest + 1.0), DATA), DATA))
+    assert found.flag is True
+    assert found.numbers["share above the highest possible return"] == 1.0
+    assert f"it is above {highest:.3g}, the highest return that rewards allow" in found.verdict
+    assert " above it, where returns spread over " in found.verdict
+
+
 # -- conservatism ---------------------------------------------------------------------------------------------------
 
 

@@ -98,11 +98,14 @@ def test_other_threads_listen_to_nothing():
 
 
 def test_stopping_says_how_to_go_on():
-    with pytest.raises(Interrupted, match=r"^stopped at step 7; go on with the same command and --resume \(runs/a\)$"):
-        Interruption().stop(7, Path("runs/a"))
-    with pytest.raises(Interrupted, match=r"^stopped at step 7; nothing was kept \(no folder\)$") as caught:
-        Interruption().stop(7, None)
-    assert caught.value.exit_code == 130
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with Interruption.watch() as interruption:
+            os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted, match=r"^stopped at step 7; go on with the same command and --resume \(a\)$"):
+            interruption.stop(7, Path("a"))
+        with pytest.raises(Interrupted, match=r"^stopped at step 7; nothing was kept \(no folder\)$") as caught:
+            interruption.stop(7, None)
+        assert caught.value.exit_code == code
 
 
 def test_rates_count_from_where_a_run_goes_on(monkeypatch):

@@ -42,6 +42,19 @@ def test_new_and_empty_folders_are_taken(tmp_path):
         assert json.loads((folder / "config.json").read_text())["options"] == {"steps": 10, "widths": [8, 8]}
 
 
+def test_settings_that_came_later_have_their_defaults(tmp_path):
+    """A run that an older version began, which did not know of `crop`, goes on without it."""
+    Run(tmp_path, CONFIG).close()
+    asked = CONFIG | {"options": CONFIG["options"] | {"crop": 0}}
+    with pytest.raises(UsageError, match="was started with crop = None, now it is 0"):
+        Run(tmp_path, asked, resume=True)
+    defaults = {"options": {"crop": 0}}
+    Run(tmp_path, asked, resume=True, defaults=defaults).close()
+    asked["options"]["crop"] = 4
+    with pytest.raises(UsageError, match="was started with crop = 0, now it is 4"):
+        Run(tmp_path, asked, resume=True, defaults=defaults)
+
+
 def test_where_nothing_began_there_is_nothing_to_resume(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     for folder in (tmp_path, tmp_path / "absent"):

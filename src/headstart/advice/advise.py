@@ -155,7 +155,10 @@ def _steps(facts: Facts) -> int:
 
 
 def _commands(recipe: Recipe, facts: Facts) -> tuple[str, ...]:
+    labelled = "arrays:runs/labelled"
     values = {
+        # What is read is never written to.
+        "labelled": labelled + "-again" * (facts.source == labelled),
         "source": shlex.quote(facts.source), "env": shlex.quote(facts.env or "ENV"), "steps": _steps(facts),
         "online": ONLINE_STEPS,
     }  # fmt: skip

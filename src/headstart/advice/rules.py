@@ -17,7 +17,7 @@ SMALL = 10_000
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """What to do, step by step. algorithm, fields: what is trained, whose updates are counted. commands: as they are
-    typed; {source}, {env}, {steps} and {online} are filled in, and what stands in [ ] needs an environment."""
+    typed; {source}, {env}, {steps}, {online} and {labelled} are filled in; what stands in [ ] needs an environment."""
 
     title: str
     algorithm: str
@@ -106,8 +106,8 @@ RECIPES: dict[str, Recipe] = {
         "rewards from a few labelled successes, then IQL",
         "iql",
         (
-            "headstart data label {source} --by classifier --examples FILE.json --out arrays:runs/labelled",
-            "headstart pretrain iql --data arrays:runs/labelled --steps {steps} [--env {env} ]--out runs/iql",
+            "headstart data label {source} --by classifier --examples FILE.json --out {labelled}",
+            "headstart pretrain iql --data {labelled} --steps {steps} [--env {env} ]--out runs/iql",
         ),
     ),
     "skills": Recipe(
@@ -132,8 +132,7 @@ RECIPES: dict[str, Recipe] = {
         "gcivl",
         (
             "headstart pretrain gcivl --action-free --data {source} --steps {steps} --out runs/value",
-            "headstart data label LABELLED --by distance --artifact runs/value --goal FILE.npz "
-            "--out arrays:runs/labelled",
+            "headstart data label LABELLED --by distance --artifact runs/value --goal FILE.npz --out {labelled}",
         ),
         (("action_free", True),),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from headstart import config
 from headstart.algorithm import View
@@ -20,6 +20,9 @@ class SAC:
     RLPD (Ball et al. 2023) is `RLPD()` with half of every batch from the offline data; the online phase of
     WSRL (Zhou et al. 2024) is this with 10 critics and LayerNorm, continued from Cal-QL, without offline data.
     """
+
+    needs_interaction: ClassVar[bool] = True
+    """From data alone it learns values of actions that nobody tried, and nothing corrects them."""
 
     actor_widths: tuple[int, ...] = (256, 256)
     """Hidden layers of the actor."""

@@ -86,7 +86,9 @@ def start(
     rows = [Row(FEATURES, "loaded", f"from {representation}, frozen, {place}")]
     rows += [Row(name, "fresh", "sees features") for name in fresh.nets if name != FEATURES]
     rows += [
-        Row(name, "unused", f"{use} are of {representation}") for name in source.state.nets if name != representation
+        Row(f"artifact's {name}", "unused", f"{use} are of {representation}")
+        for name in source.state.nets
+        if name != representation
     ]
     return fresh, Report(tuple(rows), continued=False)
 
@@ -134,5 +136,5 @@ def _trunks(
     if not any(row.status == "loaded" for row in rows):
         reasons = "; ".join(f"{row.component}: {row.reason}" for row in rows)
         raise UsageError(f"no hidden layers of {source.title} fit {registry.title(algorithm)}: {reasons}")
-    rows += [Row(name, "unused") for name in source.state.nets if name not in chosen.values()]
+    rows += [Row(f"artifact's {name}", "unused") for name in source.state.nets if name not in chosen.values()]
     return dataclasses.replace(fresh, nets=nets_, targets=targets), Report(tuple(rows), continued=False)

@@ -46,7 +46,7 @@ Pretrain on a fixed pile of experience, then finetune to a good agent with littl
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line (without the program's name) and return its exit code: 0, 1 for failures, 2 for mistakes in
-    what was asked for, 130 after Ctrl-C."""
+    what was asked for, 128 and its number after a signal that asked to stop (Ctrl-C: 130, SIGTERM: 143)."""
     own_process = args is None
     args = list(sys.argv[1:] if own_process else args)
     debug = "--debug" in args
@@ -94,7 +94,7 @@ def _tell(error: BaseException) -> int:
         place = f"{error.filename}: " if error.filename else ""
         text, code = f"{place}{error.strerror or error}", 1
     # A run that was asked to stop did not fail.
-    text = text if code == 130 else f"error: {text}"
+    text = text if code > 128 else f"error: {text}"
     if sys.stderr.isatty():
         width = min(120, shutil.get_terminal_size().columns)
         text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)

@@ -17,6 +17,8 @@ BELOW = 0.05
 """Mean shortfall under the reference, in units of the returns' spread, that is flagged."""
 ABOVE = 0.1
 """Mean overestimation of the policy's real returns, in the same units, that is flagged."""
+IMPOSSIBLE = 0.05
+"""Share of states valued above the highest return that rewards allow, that is flagged."""
 
 
 def calibration(subject: Subject) -> Finding:
@@ -28,6 +30,8 @@ def calibration(subject: Subject) -> Finding:
     """
     values, reference = subject.values, subject.reference
     below = (values < reference).mean(1)
+    highest = subject.bounds[1]
+    impossible = (values > highest).mean()
     shortfall = by_episode(values - reference, subject.groups(subject.data, subject.rows))
     ends = subject.data.episode_end[subject.rows]
     cut_off = 1.0 - subject.data.terminations[ends - 1].mean()
@@ -40,14 +44,20 @@ def calibration(subject: Subject) -> Finding:
         "Monte-Carlo return": reference.mean(),
         "Q-hat less Monte-Carlo return": shortfall[0],
         "share below the reference": below.mean(),
+        "highest possible return": highest,
+        "share above the highest possible return": impossible,
         "rank correlation with Monte-Carlo returns": ranks,
         "spread of returns": subject.spread,
     }
     verdict = (
         f"Q-hat of the policy is below the Monte-Carlo return in {below.mean():.0%} of the "
-        f"{'states it was trained on' if subject.seen else 'states'}; it differs from it by {text(shortfall)} in the "
-        f"mean, where returns spread over {subject.spread:.3g}."
+        f"{'states it was trained on' if subject.seen else 'states'}; in the mean it lies "
+        f"{_distance(shortfall)} it, where returns spread over {subject.spread:.3g}."
     )
+    if impossible > IMPOSSIBLE:
+        verdict += (
+            f" In {impossible:.0%} of the states it is above {highest:.3g}, the highest return that rewards allow."
+        )
     figure, axes = _figure(2 if subject.env else 1)
     bins = _quantiles(reference)
     _draw(axes[0], values, reference, bins, subject.artifact.seeds, "Monte-Carlo return of the data")
@@ -57,11 +67,17 @@ def calibration(subject: Subject) -> Finding:
         numbers |= found
         over = error[1] > ABOVE * subject.spread
         verdict += (
-            f" From the policy's real discounted returns in the environment it differs by {text(error)}, and it is too "
+            f" It lies {_distance(error)} the policy's real discounted returns in the environment, and it is too "
             f"high in {found['overestimation rate']:.0%} of the steps.{subject.strange_rewards}"
         )
     return Finding(
-        NAME, TITLE, verdict, bool(under or over), numbers, _table(subject, values, reference, bins), {NAME: figure}
+        NAME,
+        TITLE,
+        verdict,
+        bool(under or over or impossible > IMPOSSIBLE),
+        numbers,
+        _table(subject, values, reference, bins),
+        {NAME: figure},
     )
 
 
@@ -88,6 +104,11 @@ def _against_real_returns(subject: Subject, axis: Any) -> tuple[dict[str, float]
         "rank correlation with real returns": ranks,
     }
     return numbers, error
+
+
+def _distance(error: np.ndarray) -> str:
+    """`2.1 [1.8, 2.4] below`."""
+    return f"{text(-error[[0, 2, 1]])} below" if error[0] < 0.0 else f"{text(error)} above"
 
 
 def _quantiles(reference: np.ndarray) -> list[np.ndarray]:

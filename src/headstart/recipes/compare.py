@@ -144,6 +144,8 @@ def compare(
         f"\nThe policies act by their {acting} actions; {other}: by {other} ones, on twice as many other episodes."
         "\nregret: 1 - mean success along finetuning.\n"
     )
+    if "all alike" in result:
+        result += "all alike: every episode came out the same, so resampling them tells nothing of how sure that is.\n"
     (out / "results.md").write_text(f"# {title}\n\n{result}")
     (out / "results.json").write_text(json.dumps({"title": title, "score": score, "methods": numbers}, indent=2) + "\n")
     traces = None if lowest_return is None else values

@@ -13,21 +13,27 @@ from headstart.errors import HeadstartError
 
 
 class Interrupted(HeadstartError):
-    """A run that was asked to stop and saved itself."""
+    """A run that was asked to stop, by the signal of this number, and saved itself."""
 
-    exit_code = 130
+    def __init__(self, text: str, number: int):
+        super().__init__(text)
+        self.exit_code = 128 + number
 
 
 class Interruption:
     """Whether SIGTERM or Ctrl-C has asked the run to stop; a second Ctrl-C stops at once."""
 
     def __init__(self):
-        self.asked = False
+        self._number: int | None = None
+
+    @property
+    def asked(self) -> bool:
+        return self._number is not None
 
     def _ask(self, number: int, frame) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self._number = number
         print("stopping: saving a checkpoint (Ctrl-C again stops at once)", file=sys.stderr)
 
     @classmethod
@@ -48,7 +54,7 @@ class Interruption:
     def stop(self, step: int, folder) -> None:
         """Raise `Interrupted` with the way to go on."""
         where = f"; go on with the same command and --resume ({folder})" if folder else "; nothing was kept (no folder)"
-        raise Interrupted(f"stopped at step {step}{where}")
+        raise Interrupted(f"stopped at step {step}{where}", self._number)
 
 
 def next_mark(step: int, total: int, *intervals: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import difflib
+from typing import Any, Literal
 
 from headstart import config
+from headstart.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,3 +76,20 @@ class OnlineOptions:
         config.at_least(self, 0, "updates_per_step", "warmup", "log_every", "eval_every", "checkpoint_every", "crop")
         config.at_least(self, 0, "offline_share", "final_offline_share")
         config.at_most(self, 1, "offline_share", "final_offline_share")
+
+
+def options_of(kind: type, algorithm: Any, steps: int, options: dict[str, Any]) -> Any:
+    """Options of a loop by name, of which `steps` are settled.
+
+    Raises `UsageError` for unknown names, and tells those that are fields of the algorithm.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}
+    fields = {field.name for field in dataclasses.fields(algorithm)}
+    for name in options.keys() - known:
+        near = difflib.get_close_matches(name, known | fields, n=1)
+        if near and near[0] in fields:
+            raise UsageError(
+                f"{name!r} is no option of training; {near[0]} is a field of the algorithm: "
+                f"hs.{type(algorithm).__name__}({near[0]}=...)"
+            )
+    return config.replace(kind(steps), **options)

@@ -35,8 +35,9 @@ WRITING = (OSError, ValueError)
 class Run:
     """A run directory, or (with no folder) the same without files.
 
-    sinks: names or objects that get the numbers as well. Raises as `require_free`, `UsageError` where a resumed run
-    was started with other settings, and `TrainingError` where the folder cannot be written.
+    sinks: names or objects that get the numbers as well. defaults: what stands for settings that the config of a
+    resumed run lacks, since they came later. Raises as `require_free`, `UsageError` where a resumed run was started
+    with other settings, and `TrainingError` where the folder cannot be written.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Run:
         config: dict[str, Any],
         resume: bool = False,
         sinks: Collection[str | Sink] = (),
+        defaults: dict[str, Any] | None = None,
     ):
         self.folder = None if folder is None else Path(folder)
         self.records: dict[str, list[dict[str, Any]]] = {name: [] for name in LOGS}
@@ -58,7 +60,7 @@ class Run:
         path = self.folder / "config.json"
         try:
             if resume:
-                _require_same(config, json.loads(path.read_text()), self.folder)
+                _require_same(config, json.loads(path.read_text()), defaults or {}, self.folder)
                 return
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(config, indent=2) + "\n")
@@ -246,11 +248,12 @@ def read_log(folder: str | Path, log: str) -> list[dict[str, Any]]:
     return found
 
 
-def _require_same(asked: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+def _require_same(asked: dict[str, Any], stored: dict[str, Any], defaults: dict[str, Any], folder: Path) -> None:
     for key in sorted(asked.keys() | stored.keys()):
-        mine, theirs = asked.get(key), stored.get(key)
+        mine, default = asked.get(key), defaults.get(key)
+        theirs = stored.get(key, default)
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            _require_same(mine, theirs, folder)
+            _require_same(mine, theirs, default if isinstance(default, dict) else {}, folder)
         elif mine != theirs:
             raise UsageError(
                 f"{folder} was started with {key} = {theirs!r}, now it is {mine!r}; resume with the same settings"
