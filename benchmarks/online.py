@@ -5,8 +5,8 @@
 Each algorithm is pretrained for one step on random episodes and finetuned twice on half-and-half batches, one update a
 step; the second run, whose programs are compiled, is the one that is measured, without its set-up (environments made,
 the update traced). Parts are timed from outside, each made to wait for its result. `loop`: what is neither updates nor
-the environment, as a share of these two. `cores`: how many cores are busy during updates; where these are nearly all
-there are, collecting meanwhile would gain nothing.
+the environment (its resets included), as a share of these. `cores`: how many cores are busy during updates; where these
+are nearly all there are, collecting meanwhile would gain nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from headstart.envs.controllers import Scripted
 from headstart.envs.lanes import Lanes
 from headstart.train import acting, online, updates
 
-PARTS = {"updates": (updates, "from_batches"), "environment": (Lanes, "step"), "acting": (acting.Sampler, "__call__"),
-         "batches": (online, "draw_batches")}  # fmt: skip
+PARTS = {"updates": (updates, "from_batches"), "environment": (Lanes, "step"), "resets": (Lanes, "reset"),
+         "acting": (acting.Sampler, "__call__"), "batches": (online, "draw_batches")}  # fmt: skip
 """What is timed: the name of a part -> where its function is looked up."""
 WHOLE = {"all": (online, "train")}
 SETUP = {"environments": (Lanes, "__init__"), "tracing": (updates, "learner")}
@@ -74,11 +74,11 @@ def microseconds(call: Callable[..., Any], *args: Any, times: int = 2000) -> flo
 
 def parts(spent: dict[str, float]) -> tuple[float, list[float], float]:
     """Seconds without the set-up; the shares of `PARTS` and of the rest in them; and what the loop costs, as a share of
-    updates and environment. spent: as of `profiled`."""
+    updates and environment with its resets. spent: as of `profiled`."""
     total = spent["all"] - sum(spent[part] for part in SETUP)
     seconds = [spent[part] for part in PARTS]
     shares = [each / total for each in [*seconds, total - sum(seconds)]]
-    return total, shares, total / (spent["updates"] + spent["environment"]) - 1.0
+    return total, shares, total / (spent["updates"] + spent["environment"] + spent["resets"]) - 1.0
 
 
 def measured(name: str, data: Any, arguments: argparse.Namespace) -> list[str]:

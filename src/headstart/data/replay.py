@@ -240,14 +240,15 @@ def draw_batches(
     """
     sizes = (0 if offline is None else len(offline.rows)), (0 if online is None else len(online))
     ranges = None if offline is None else offline.ranges
-    drawn = _draws(key, start, np.arange(room), *(max(size, 1) for size in sizes), ranges, view)
+    pooled = mixture.kind == "append" and all(sizes)
+    drawn = _draws(key, start, np.arange(room), *(size or None for size in sizes), ranges, view, pooled)
     positions, *draws = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], drawn)
     everything, nothing = np.s_[:, :], np.s_[:, :0]
     if sizes[1] == 0:
         places = everything, nothing
     elif sizes[0] == 0:
         places = nothing, everything
-    elif mixture.kind == "append":
+    elif pooled:
         is_offline = positions[2] < sizes[0]
         places = is_offline, ~is_offline
         positions = positions[2], positions[2] - sizes[0]
@@ -257,7 +258,7 @@ def draw_batches(
     parts = []
     # Goals of a row are drawn from where the row is from.
     for place, mine, goals, source in zip(places, positions, draws, (offline, online), strict=False):
-        chosen = mine[place].ravel()
+        chosen = () if mine is None else mine[place].ravel()
         if len(chosen):
             rows_at = source.rows if isinstance(source, Replay) else source.rows.__getitem__
             goals = index.placed(jax.tree.map(lambda leaf, place=place: leaf[place].ravel(), goals), rows_at)
@@ -274,22 +275,30 @@ def _merged(shape: tuple[int, int], places: list[Any], leaves: tuple[np.ndarray,
     return result
 
 
-@functools.partial(jax.jit, static_argnames="view")
+@functools.partial(jax.jit, static_argnames=("view", "pooled"))
 def _draws(
-    key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, ranges: Any, view: View
+    key: jax.Array, start: Any, ahead: Any, offline: Any, online: Any, ranges: Any, view: View, pooled: bool
 ) -> tuple[Any, Any, Any]:
-    """Positions in the offline rows (within their `ranges`, where they have such), in the online rows, and in both
-    together, each (len(ahead), B) int32; and draws of goals among the offline and among the online rows, leaves
-    (len(ahead), B)."""
+    """Positions in the offline rows (within their `ranges`, where they have such) and in the online rows, or (pooled)
+    in both together, each (len(ahead), B) int32; and draws of goals among the offline and among the online rows, leaves
+    (len(ahead), B). offline, online: how many there are; None: no such rows, and none of what is drawn from them."""
 
     def one(step):
         draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
         online_key, pool_key = jax.random.split(jax.random.fold_in(draw_key, 1))
-        positions = (
-            index.uniform(draw_key, offline, view.batch_size) if ranges is None else index.within(draw_key, ranges),
-            index.uniform(online_key, online, view.batch_size),
-            index.uniform(pool_key, offline + online, view.batch_size),
+        first, second, pool = None, None, None
+        if pooled:
+            pool = index.uniform(pool_key, offline + online, view.batch_size)
+        if not pooled and offline is not None:
+            first = (
+                index.uniform(draw_key, offline, view.batch_size) if ranges is None else index.within(draw_key, ranges)
+            )
+        if not pooled and online is not None:
+            second = index.uniform(online_key, online, view.batch_size)
+        goals = (
+            None if offline is None else index.hindsight(draw_key, view, offline),
+            None if online is None else index.hindsight(online_key, view, online),
         )
-        return positions, index.hindsight(draw_key, view, offline), index.hindsight(online_key, view, online)
+        return (first, second, pool), *goals
 
     return jax.vmap(one)(start + ahead)

@@ -194,8 +194,8 @@ def _stacked(observations: list[Any]) -> Any:
     """Observations one after the other: (n, *shape), or a dict of such arrays."""
     first = observations[0]
     if isinstance(first, dict):
-        return {name: np.stack([observation[name] for observation in observations]) for name in first}
-    return np.stack(observations)
+        return {name: np.array([observation[name] for observation in observations]) for name in first}
+    return np.array(observations)
 
 
 def _zeros(space: Any) -> Any:

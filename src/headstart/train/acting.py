@@ -117,7 +117,7 @@ class Sampler:
             mine = map_arrays(lambda part, i=i: part[i], observations)
             told = None if context is None else context[i]
             actions.append(act_on_host(policy, self._normalizer, mine, noise, told))
-        return np.stack(actions)
+        return np.array(actions)
 
 
 def _act(policy: Any, normalizer: Normalizer, observations: Any, key: Any, context: Any) -> Any:
