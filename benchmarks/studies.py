@@ -76,7 +76,7 @@ def run(
     minutes: float,
 ) -> int:
     """Train the chosen variants of the task's method, each in its folder; what is complete is kept. After so many
-    minutes (0: never) it stops and can go on later. The exit code: 0 when all is done, 130 when it stopped."""
+    minutes (0: never) it stops and can go on later. The exit code: 0 when all is done, 143 when it stopped."""
     if minutes:
         alarm = threading.Timer(60.0 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
         alarm.daemon = True
