@@ -19,7 +19,7 @@ from headstart.data.views import table, with_share
 from headstart.envs import factory
 from headstart.envs import video as film
 from headstart.errors import UsageError, unknown
-from headstart.phase import EVALUATION_LANES, Phase, require_goals, require_online
+from headstart.phase import EVALUATION_LANES, Phase, require_goals, require_learned, require_online
 from headstart.spec import Spec
 from headstart.train import acting, offline, online
 from headstart.train.evaluate import Evaluation, takes
@@ -103,6 +103,7 @@ def pretrain(
     if (finished := phase.finished(out, resume)) is not None:
         return finished
     states, keys = phase.fresh()
+    require_learned(algorithm, states)
     phase.caution()
     with phase.run(out, resume, sinks) as run:
         states = offline.train(
@@ -218,10 +219,13 @@ def finetune(
         return finished
     states, keys = phase.fresh()
     _require_components(states, freeze)
-    phase.caution()
+    loaded = ()
     if source is not None:
         states, report = start(source, algorithm, spec, states, components, use)
+        loaded = report.loaded
         print(report.describe(), file=sys.stderr)
+    require_learned(algorithm, states, loaded)
+    phase.caution()
     if skills is not None:
         print(skills.describe(), file=sys.stderr)
     rows = None if data is None else table(data, algorithm.view())

@@ -245,6 +245,16 @@ def _require_no_share(options: Any) -> None:
                 raise UsageError(f"offline data is asked for in batches ({field.name}), but none was given (data)")
 
 
+def require_learned(algorithm: Any, states: Any, loaded: Collection[str] = ()) -> None:
+    """Raise `UsageError` where components that the algorithm does not train would stay as they were drawn."""
+    missing = states.nets.keys() - states.opt_state.keys() - {nets.FEATURES, *loaded}
+    if missing:
+        names = " and ".join(sorted(missing))
+        raise UsageError(
+            f"{registry.title(algorithm)} with these settings does not train {names}; finetune a model that has"
+        )
+
+
 def require_goals(algorithm: Any, env: str | None) -> None:
     """Raise `UsageError` where the algorithm is evaluated towards goals and the environment sets none."""
     view = algorithm.view()

@@ -108,7 +108,8 @@ def test_an_update_keeps_structure_shapes_and_types_and_is_traced_once(run):
     form = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), run.states[0])
     for state in run.states[1:]:
         assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), state) == form
-    assert run.traces == 1
+    # None where another test has traced it before.
+    assert run.traces <= 1
     assert run.step._cache_size() == 1
 
 

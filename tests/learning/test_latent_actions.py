@@ -104,6 +104,18 @@ def test_before_it_is_decoded_it_has_no_policy_but_features(passive, tmp_path, l
     np.testing.assert_array_equal(*first)
 
 
+def test_a_decoder_needs_latent_actions_that_were_learned(passive, labelled):
+    """Over fresh ones it would learn to read noise."""
+    decoder = dataclasses.replace(LAPO, decode=True)
+    with pytest.raises(UsageError, match="does not train inverse and latent_actor; finetune a model that has"):
+        hs.pretrain(decoder, labelled, steps=1)
+    with pytest.raises(UsageError, match="does not train inverse and latent_actor; finetune a model that has"):
+        hs.finetune(None, data=labelled, algorithm=decoder, steps=1)
+    actor = {"latent_actor": "latent_actor"}
+    with pytest.raises(UsageError, match="does not train inverse; finetune a model that has"):
+        hs.finetune(passive, data=labelled, algorithm=decoder, components=actor, steps=1)
+
+
 def test_decoding_keeps_what_was_learned_from_observations(passive, decoded, tmp_path):
     for name in ("inverse", "latent_actor"):
         same = jax.tree.map(lambda a, b: (a == b).all(), decoded.state.nets[name], passive.state.nets[name])

@@ -14,6 +14,8 @@ from headstart.algos.gcivl import GCIVL
 from headstart.algos.hilp import HILP
 from headstart.algos.icvf import ICVF
 from headstart.algos.iql import IQL
+from headstart.algos.lapo import LAPO
+from headstart.algos.opal import OPAL
 from headstart.algos.sac import SAC
 from headstart.artifact import Artifact, features_of, start
 from headstart.errors import UsageError
@@ -143,6 +145,10 @@ def test_refusals():
         features_of(passive(GCIVL(critic_widths=(8,), action_free=True)), IQL_, "features")
     with pytest.raises(UsageError, match="gcivl learns from goals, which are observations"):
         features_of(passive(), GCIVL(), "features")
+    with pytest.raises(UsageError, match="lapo learns from observations alone; features"):
+        features_of(passive(), LAPO(), "features")
+    with pytest.raises(UsageError, match="opal learns from stretches of observations; features"):
+        features_of(passive(), OPAL(), "features")
     with pytest.raises(UsageError, match="unknown use of an artifact 'trunk'; did you mean 'trunks'"):
         features_of(passive(), IQL_, "trunk")
     with pytest.raises(UsageError, match="there is no artifact whose features could be used"):

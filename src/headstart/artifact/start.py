@@ -32,7 +32,8 @@ def features_of(source: Artifact | None, algorithm: Any, use: Use) -> Features |
     """The frozen features that `algorithm` is to see, their leaves with a leading axis of members: those that the
     artifact makes of itself where `use` asks for them, else those it has, or None.
 
-    Raises `UsageError` where it learns no representation, and where `algorithm` acts towards goals or on skills.
+    Raises `UsageError` where it learns no representation, and where `algorithm` acts towards goals, learns skills or
+    acts on them.
     """
     if use not in USES:
         raise unknown("use of an artifact", use, USES)
@@ -53,10 +54,12 @@ def features_of(source: Artifact | None, algorithm: Any, use: Use) -> Features |
             "as a start (use trunks)"
         )
     view = algorithm.view()
-    if view.goals is not None or view.skill or not view.actions:
+    if view.goals is not None or view.skill or not view.actions or view.chunk_observations:
+        what = "goals, which are observations"
+        if view.chunk_observations or not view.actions:
+            what = "stretches of observations" if view.actions else "observations alone"
         raise UsageError(
-            f"{registry.title(algorithm)} learns from goals, which are observations; features (use) are for algorithms "
-            "of one task"
+            f"{registry.title(algorithm)} learns from {what}; features (use) are for algorithms of one task"
         )
     return Features(source.state.nets[kind.representation], kind, source.spec, use == "features+observation")
 

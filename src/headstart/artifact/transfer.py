@@ -38,6 +38,11 @@ class Report:
     rows: tuple[Row, ...]
     continued: bool
 
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The components that came from the artifact."""
+        return tuple(row.component for row in self.rows if row.status == "loaded")
+
     def lines(self) -> list[str]:
         """A text table, one line a component and one for the optimiser."""
         how = "carried over" if self.continued else "fresh, step 0"
