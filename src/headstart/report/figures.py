@@ -126,6 +126,9 @@ def goal_curves(curves: Mapping[str, Sequence[Curve]], out: Path, title: str) ->
         quiet(axis)
     for axis in list(axes.flat)[len(curves) :]:
         axis.set_visible(False)
+    # The lowest of each column, below which there may be an empty place.
+    for axis in list(axes.flat)[len(curves) - columns : len(curves)]:
+        axis.tick_params(labelbottom=True)
     axes[0][0].yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[0][0].set_ylim(-0.03, 1.03)
     figure.supxlabel("environment steps", fontsize=9)
