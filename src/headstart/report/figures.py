@@ -73,6 +73,10 @@ def learning_curves(
     return save(figure, out)
 
 
+TITLED = 5.2
+"""Inches that the two lines of a title take."""
+
+
 def goal_bars(reached: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path, title: str) -> Path:
     """Success of methods on several problems, a panel each.
 
@@ -81,7 +85,7 @@ def goal_bars(reached: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path,
     """
     from matplotlib.ticker import PercentFormatter
 
-    figure = blank(max(4.0, 3.0 * len(reached)), 3.4)
+    figure = blank(max(TITLED, 3.0 * len(reached)), 3.4)
     axes = figure.subplots(1, len(reached), sharey=True, squeeze=False)[0]
     for axis, (problem, methods) in zip(axes, reached.items(), strict=True):
         places = range(len(methods))
@@ -115,7 +119,7 @@ def goal_curves(curves: Mapping[str, Sequence[Curve]], out: Path, title: str) ->
 
     columns = min(4, len(curves))
     rows = math.ceil(len(curves) / columns)
-    figure = blank(2.4 * columns + 0.6, 1.9 * rows + 0.9)
+    figure = blank(max(TITLED, 2.4 * columns + 0.6), 1.9 * rows + 0.9)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis, (method, (pretrained, scratch)) in zip(axes.flat, curves.items(), strict=False):
         for curve, colour, style in ((pretrained, COLOURS[0], "-"), (scratch, GREY, "--")):
