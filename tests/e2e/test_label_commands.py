@@ -68,6 +68,7 @@ def test_preferences_and_zero(source, walks, headstart, tmp_path):
     assert code == 0
     assert "held-out accuracy" in out
     assert "warning: the reward model is not better than chance" in err
+    assert "next: " not in out
     code, _, _ = headstart("data", "label", source, "--by=zero", "--out", "arrays:zero", "--labelled", "minari:told")
     assert code == 0
     both = hs.load("arrays:zero")

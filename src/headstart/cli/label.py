@@ -76,7 +76,9 @@ def main(args: list[str]) -> None:
         for warning in found.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         print(f"{found.data.episodes:,} episodes, {found.data.steps:,} steps written to {folder}")
-        print(f"next: headstart advise {shlex.quote(out)}")
+        # What a warning doubts is not to be trained on yet.
+        if not found.warnings:
+            print(f"next: headstart advise {shlex.quote(out)}")
 
     parse.call(label, args, "headstart data label")
 
