@@ -161,7 +161,8 @@ class View:
 class Algorithm(Protocol):
     """A frozen, hashable dataclass of hyperparameters with four pure methods.
 
-    The dataclass is the configuration: static under `jit`, JSON on disk, flags on the command line.
+    The dataclass is the configuration: static under `jit`, JSON on disk, flags on the command line. One that nothing
+    keeps near the data has a class variable `needs_interaction`, True: who trains it on data alone is warned.
     """
 
     def view(self) -> View:
