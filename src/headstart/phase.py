@@ -47,8 +47,8 @@ class Phase:
     them `settings` may hold a `task`, the one to act on. features: what its nets see in place of observations, leaves
     with an axis of members or of one for all; or None.
 
-    Raises `UsageError` for evaluations of fewer than no episodes, for batches of nothing but data that is absent, and
-    for shifted images (`crop`) where there are none.
+    Raises `UsageError` for evaluations of fewer than no episodes, for a share of batches that is to be of data where
+    there is none, and for shifted images (`crop`) where there are none.
     """
 
     name: str
