@@ -310,7 +310,7 @@ def _algorithm(algorithm: Any) -> Any:
 
 
 def _seeds(first: int, count: int) -> tuple[int, ...]:
-    if count < 1 or first < 0:
+    if not all(isinstance(number, int) for number in (first, count)) or count < 1 or first < 0:
         raise UsageError(f"expected at least one training seed from 0 on, found {count} from {first}")
     return tuple(range(first, first + count))
 

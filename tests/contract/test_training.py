@@ -322,6 +322,15 @@ def test_what_data_alone_cannot_teach_is_said(data, capsys):
         assert [line.partition(": ")[2][: len(start)] for line, start in zip(lines, warnings, strict=True)] == warnings
 
 
+def test_arguments_of_another_kind_are_told(data):
+    with pytest.raises(UsageError, match=r"found a class; write IQL\(\)"):
+        api.pretrain(registry.KINDS["iql"], data, steps=1)
+    with pytest.raises(UsageError, match="expected a Dataset or a source such as .*, found ndarray"):
+        api.pretrain("iql", np.zeros(3), steps=1)
+    with pytest.raises(UsageError, match="expected at least one training seed from 0 on, found a from 0"):
+        api.pretrain("iql", data, steps=1, seeds="a")
+
+
 def test_fields_of_an_algorithm_are_no_options_of_training(data):
     with pytest.raises(UsageError, match=r"'batchsize' is no option of training; batch_size .* hs.IQL\(batch_size="):
         api.pretrain("iql", data, steps=1, batchsize=3)

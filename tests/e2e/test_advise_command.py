@@ -21,7 +21,7 @@ def test_advice_as_table_and_json(walks, headstart, monkeypatch, tmp_path):
     assert (code, err) == (0, "")
     assert "1. goal-conditioned: GCIVL" in out
     assert "headstart pretrain gcivl --data arrays:walks --steps 20000 --out runs/goals" in out
-    assert "the environment sets goals" in out
+    assert "the environment sets another goal in every episode" in out
     assert "ms an update" in out
     assert "against" in out
     code, out, _ = headstart("advise", "arrays:walks", "--json")

@@ -212,6 +212,8 @@ def test_environments_and_their_arguments(fails, model):
     fails(2, ["evaluate", nowhere], "names no environment; say which one (--env)")
     collect = ("data", "collect", "--env", ENV, "--out", "x", "--controller")
     fails(2, [*collect, "randm"], "unknown controller 'randm'", "did you mean 'random'?")
+    fails(2, [*collect, "json:loads"], "controller 'json:loads' cannot be made for an environment")
+    fails(2, [*collect, "builtins:id"], "controller 'builtins:id' makes a int, which has no reset()")
     fails(2, [*collect, "random", "--lanes", "0"], "at least one environment")
     fails(2, ["data", "collect", "--env", ENV, "--out", "x"], "--controller NAME or --artifact FOLDER")
 

@@ -101,6 +101,7 @@ RULE_TRIGGERS = [
 
 CAUTION_TRIGGERS = [
     ("any training on the data as it is", broken, None),
+    ("offline RL on these rewards", walks, GOALS),
     ("offline RL on these rewards", lambda: walks(rewards="constant"), None),
     ("offline RL on these rewards", lambda: walks(successes=0.0), None),
     ("plain behaviour cloning", lambda: walks(rewards="sparse", successes=0.2), None),
@@ -144,6 +145,14 @@ def test_every_caution_applies_to_data_made_for_it(place, monkeypatch):
     if what == "keeping the data in memory":
         monkeypatch.setattr(facts, "_free", lambda: 1000)
     assert caution.when(Facts.of(make(), env))
+
+
+def test_rewards_of_goals_that_nobody_sees_are_not_learned_from():
+    """With one goal for all episodes they are."""
+    moving, fixed = Facts.of(walks(), GOALS), Facts.of(walks(), GOALS + "&task=2")
+    assert (moving.goals, moving.moving, moving.learnable) == (True, True, False)
+    assert (fixed.goals, fixed.moving, fixed.learnable) == (True, False, True)
+    assert next(iter(_chosen(moving))) == "goals"
 
 
 def test_every_rule_has_data_and_every_recipe_a_rule():

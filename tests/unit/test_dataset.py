@@ -202,3 +202,11 @@ def test_arrays_are_shared_with_the_device_where_that_is_the_cpu():
     if jax.default_backend() != "cpu":
         pytest.skip("another device has memory of its own")
     assert jax.device_put(column).unsafe_buffer_pointer() == column.ctypes.data
+
+
+@pytest.mark.parametrize("name", ["terminations", "timeouts"])
+def test_marks_of_ends_are_0_or_1(name):
+    observations = np.zeros((4, 2), np.float32)
+    assert Dataset.from_arrays(observations, **{name: np.array([0.0, 1.0, 0.0, 1.0])}).episodes == 2
+    with pytest.raises(DataError, match=rf"{name} mark the ends by 1 and other steps by 0, found 0.5"):
+        Dataset.from_arrays(observations, **{name: np.array([0.0, 0.5, 0.0, 1.0])})

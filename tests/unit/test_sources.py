@@ -593,3 +593,9 @@ def test_damaged_minari(damage, message, tmp_path):
         sources.load(f"minari:{folder}")
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_columns_that_name_no_ends_are_told_to_be_one_episode(tmp_path, capsys):
+    np.savez(tmp_path / "rows.npz", observations=np.zeros((5, 2), np.float32))
+    assert sources.load(f"arrays:{tmp_path / 'rows.npz'}").episodes == 1
+    assert "neither terminations nor timeouts say where episodes end" in capsys.readouterr().err

@@ -29,7 +29,8 @@ NEAR = 5
 @dataclasses.dataclass(frozen=True)
 class Facts:
     """env: where to go on and evaluate, or None. rewards: constant where they do not tell one behaviour from another.
-    success: share of episodes with a success, None where nobody says. goals: whether the environment sets any.
+    success: share of episodes with a success, None where nobody says. goals: whether the environment sets any. moving:
+    whether these differ between episodes, which observations do not show.
     tasks: how many the data names. broken: columns with NaN or infinity. fits: whether the data takes less than half of
     the memory that is free. crossing: share of states near one of another episode, None where that cannot be told.
     """
@@ -44,6 +45,7 @@ class Facts:
     success: float | None
     best_gain: float
     goals: bool
+    moving: bool
     tasks: int
     pixels: bool
     broken: tuple[str, ...]
@@ -53,8 +55,8 @@ class Facts:
 
     @property
     def learnable(self) -> bool:
-        """Whether the rewards tell what is better."""
-        return self.rewards in ("sparse", "dense")
+        """Whether the rewards tell what is better, by what is observed."""
+        return self.rewards in ("sparse", "dense") and not self.moving
 
     @property
     def solved(self) -> bool:
@@ -69,6 +71,7 @@ class Facts:
     def of(cls, data: Dataset, env: str | None = None) -> Facts:
         """Raises as `factory.make` for the environment."""
         found = inspect(data)
+        goals = () if env is None else factory.goals(env, seeds=range(3))
         return cls(
             source=data.provenance.source,
             env=env,
@@ -79,7 +82,8 @@ class Facts:
             rewards=_rewards(data),
             success=_success(data, found),
             best_gain=_best_gain(found),
-            goals=env is not None and factory.sets_goals(env),
+            goals=bool(goals),
+            moving=any(not np.array_equal(goal, goals[0]) for goal in goals),
             tasks=0 if data.task_table is None else len(data.task_table.names),
             pixels=any(part.dtype == "uint8" and len(part.shape) >= 2 for _, part in data.spec.observation),
             broken=tuple(column.name for column in found.columns if column.nonfinite_rows),
@@ -101,7 +105,7 @@ class Facts:
         if self.crossing is not None:
             lines.append(f"{self.crossing:.0%} of the states lie near one of another episode")
         lines += [f"{self.tasks} tasks"] * (self.tasks > 1) + ["images"] * self.pixels
-        lines += ["the environment sets goals"] * self.goals
+        lines += [f"the environment sets {'another goal in every episode' if self.moving else 'goals'}"] * self.goals
         return tuple(lines)
 
 

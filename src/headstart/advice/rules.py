@@ -235,6 +235,12 @@ CAUTIONS: tuple[Caution, ...] = (
     ),
     Caution(
         "offline RL on these rewards",
+        lambda f: f.moving and f.rewards in ("sparse", "dense"),
+        "they are for another goal in every episode, which observations do not show: learn from goals, or collect for "
+        "one (?task=1)",
+    ),
+    Caution(
+        "offline RL on these rewards",
         lambda f: f.rewards == "constant",
         "all of them are the same, so all behaviour looks equally good",
     ),

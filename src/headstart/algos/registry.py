@@ -24,7 +24,7 @@ from headstart.algos.opal import OPAL
 from headstart.algos.qrl import QRL
 from headstart.algos.sac import RLPD, SAC
 from headstart.algos.td3bc import TD3BC, ReBRAC
-from headstart.errors import unknown
+from headstart.errors import UsageError, unknown
 
 KINDS: dict[str, type] = {
     "bc": BC,
@@ -83,6 +83,8 @@ def name_of(algorithm: Any) -> str:
     for name, kind in KINDS.items():
         if type(algorithm) is kind:
             return name
+    if isinstance(algorithm, type):
+        raise UsageError(f"expected an algorithm with its settings, found a class; write {algorithm.__name__}()")
     raise unknown("algorithm", type(algorithm).__name__, KINDS)
 
 

@@ -304,8 +304,10 @@ class Artifact:
     def require_policy(self) -> None:
         """Raise `UsageError` where there is none."""
         if not self.acts:
+            decode = "; decode its latent actions by a few known ones (finetune on data with decode=true), or"
             raise UsageError(
-                f"{self.title} has learned from observations alone, so it has no policy; train one that starts from it "
+                f"{self.title} has learned from observations alone, so it has no policy"
+                f"{decode if hasattr(self.algorithm, 'decode') else ';'} train one that starts from it "
                 "(finetune with an algorithm and use trunks, features or components) or on its potential"
             )
 

@@ -21,7 +21,8 @@ def tell(artifact: Artifact, out: Path, env: str | None) -> None:
     run = shlex.quote(str(out))
     print(f"artifact: {out / 'artifact'}")
     if not artifact.acts:
-        print(f"next: headstart finetune {run} --algo ALGO --use trunks --data SOURCE --steps N --out DIR")
+        how = "--set decode=true" if hasattr(artifact.algorithm, "decode") else "--algo ALGO --use trunks"
+        print(f"next: headstart finetune {run} {how} --data SOURCE --steps N --out DIR")
         return
     view = artifact.algorithm.view()
     skills = bool(view.skill)

@@ -8,6 +8,7 @@ data may be larger than memory.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def read(locator: str) -> Dataset:
             columns[name] = column
     if "observations" not in columns:
         raise DataError(f"{place}: no 'observations'; found {', '.join(columns) or 'nothing'}")
+    if not columns.keys() & {"terminations", "timeouts"}:
+        print(f"{place}: neither terminations nor timeouts say where episodes end: all rows are one", file=sys.stderr)
     return Dataset.from_arrays(**columns, provenance=Provenance(f"arrays:{locator}"))
 
 

@@ -178,10 +178,12 @@ class Dataset:
             shapes = map_arrays(lambda column: column.shape, observations)
             if map_arrays(lambda column: column.shape, next_observations) != shapes:
                 raise DataError(f"{source}: next_observations differ from observations in names or shapes")
-        ended = [
-            np.zeros(count, bool) if given[name] is None else scalars(name, given[name], source).astype(bool)
-            for name in ("terminations", "timeouts")
-        ]
+        ended = []
+        for name in ("terminations", "timeouts"):
+            marks = np.zeros(count, bool) if given[name] is None else scalars(name, given[name], source)
+            if strange := set(np.unique(marks).tolist()) - {0, 1}:
+                raise DataError(f"{source}: {name} mark the ends by 1 and other steps by 0, found {min(strange):g}")
+            ended.append(marks.astype(bool))
         terminated, last = ended[0], ended[0] | ended[1]
         last[-1] = True
         ends = np.flatnonzero(last)

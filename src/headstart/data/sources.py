@@ -34,6 +34,8 @@ def load(source: str) -> Dataset:
 
     Raises `UsageError` for an unknown scheme and `DataError` for data that is absent or cannot be read.
     """
+    if not isinstance(source, str):
+        raise UsageError(f"expected a Dataset or a source such as 'minari:FOLDER', found {type(source).__name__}")
     module, locator = _format(source)
     return module.read(locator)
 

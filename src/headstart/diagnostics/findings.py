@@ -138,7 +138,7 @@ def require_free(folder: str | Path, overwrite: bool = False) -> Path:
     """The path of the findings in a folder. Raises `UsageError` where they are there already, unless `overwrite`."""
     file = Path(folder) / FILE
     if file.exists() and not overwrite:
-        raise UsageError(f"{file} exists; choose another folder, or ask for it to be overwritten")
+        raise UsageError(f"{file} exists; choose another folder, or ask for it to be overwritten (overwrite)")
     return file
 
 

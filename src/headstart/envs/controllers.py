@@ -200,7 +200,18 @@ def load(text: str) -> Callable[[Any], Controller]:
         accept(kind, arguments, f"controller {name}")
     else:
         raise unknown("controller", name, CONTROLLERS)
-    return functools.partial(kind, **arguments)
+
+    def make(env: Any) -> Controller:
+        try:
+            controller = kind(env, **arguments)
+        except TypeError as error:
+            raise UsageError(f"controller {name!r} cannot be made for an environment: {error}") from error
+        for method in ("reset", "act"):
+            if not callable(getattr(controller, method, None)):
+                raise UsageError(f"controller {name!r} makes a {type(controller).__name__}, which has no {method}()")
+        return controller
+
+    return make
 
 
 class Scripted:

@@ -27,6 +27,7 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headstart.envs.names import RESERVED, accept, import_named, parse
@@ -99,11 +100,17 @@ def spec(env: str) -> Spec:
 @functools.cache
 def sets_goals(env: str) -> bool:
     """Whether the environment hands out a goal when it is reset (`goal` in its info). Raises as `make`."""
+    return bool(goals(env, seeds=(0,)))
+
+
+def goals(env: str, seeds: Iterable[int]) -> tuple[Any, ...]:
+    """The goals that the environment sets for episodes of these seeds; none where it sets none. Raises as `make`."""
     made = make(env)
     try:
-        return "goal" in made.reset(seed=0)[1]
+        infos = [made.reset(seed=seed)[1] for seed in seeds]
     finally:
         made.close()
+    return tuple(info["goal"] for info in infos if "goal" in info)
 
 
 def _positive(env: str, key: str, value: Any) -> int:

@@ -190,9 +190,10 @@ class Classifier:
         )
         warnings = []
         if auc <= limit:
+            shows = f"show nothing below {limit:.2f}" if limit < 1.0 else "are too few to show anything"
             warnings.append(
-                f"the classifier is not better than chance on held-out examples (AUC {auc:.2f}; so many examples show "
-                f"nothing below {limit:.2f}): give more examples, or say what of an observation to look at (entries)"
+                f"the classifier is not better than chance on held-out examples (AUC {auc:.2f}; so many examples "
+                f"{shows}): give more examples, or say what of an observation to look at (entries)"
             )
         return measures, tuple(warnings)
 

@@ -42,6 +42,8 @@ class Zero:
         rewards = np.zeros(len(data), np.float32)
         warnings = []
         lowest = 0.0 if labelled is None else float(labelled.rewards[labelled.transitions].min())
+        if labelled is None:
+            warnings.append("every reward is zero now, which teaches nothing but beside data of the task (labelled)")
         if self.reward == "minimum":
             rewards[data.transitions] = lowest
         elif lowest < 0.0:

@@ -35,7 +35,8 @@ def started(net: Any, old: Any, observation: int, members: int) -> tuple[int, An
     if new.front is not None or given.front is not None:
         return 0, "images are looked at, whose encoders do not go along"
     if _style(new) != _style(given):
-        return 0, f"layers are {_style(new)} here, {_style(given)} there (fields activation and layer_norm)"
+        how = "fields activation and layer_norm, to be pretrained alike"
+        return 0, f"layers are {_style(new)} here, {_style(given)} there ({how})"
     if not new.hidden or not given.hidden:
         return 0, "there are no hidden layers"
     if given.inputs < observation:
