@@ -194,7 +194,8 @@ def page(content: dict[str, Any], names: list[str]) -> str:
         f"Shapes of Adroit door (observation 39, action 28); batch 256 and networks 256x2 where they do not grow. "
         f"{hardware['device']}, {hardware['cpu']}, {hardware['cores']} cores; {versions}. Products of "
         f"matrices reach {peaks} (GFLOP/s): that is the peak; products of other shapes may be faster, and a share may "
-        "then exceed 100%. `steps/s` counts the gradient steps of all seeds; `memory` is the process's, data included, beside that of the `data` alone.",
+        "then exceed 100%. `steps/s` counts the gradient steps of all seeds; `memory` is the process's, data included, "
+        "beside that of the `data` alone.",
     ]
     for name in names:
         study = STUDIES[name]
