@@ -207,6 +207,8 @@ def test_environments_and_their_arguments(fails, model):
     fails(2, ["evaluate", model, "--env", "headstart/chain?length=5"], "'length'", "headstart/chain", "slip")
     fails(2, ["evaluate", model, "--env", "headstart/chain?continous=1"], "did you mean 'continuous'?")
     fails(2, ["evaluate", model, "--env", f"{ENV}&repeat=0"], "repeat", "at least 1")
+    fails(2, ["evaluate", model, "--env", "Pendulum-v1?reapet=5"], "unknown argument", "did you mean 'repeat'?")
+    fails(2, ["evaluate", model, "--prompt", "gaol"], "invalid choice 'gaol'", "Expected one of ('goal')")
     fails(2, ["evaluate", model, "--episodes", "0"], "an evaluation needs at least one episode, found 0 (--episodes)")
     nowhere = save_model("nowhere", CalQL(actor_widths=(16,), critic_widths=(16,), batch_size=16), env=None)
     fails(2, ["evaluate", nowhere], "names no environment; say which one (--env)")

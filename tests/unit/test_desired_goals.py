@@ -118,6 +118,8 @@ def test_hindsight_goals_do_not_go_with_goals_that_are_seen():
         transform.without(data, ["desired"])
     with pytest.raises(UsageError, match="no observations are left"):
         transform.without(data, list(data.observations))
+    with pytest.raises(UsageError, match="observations are one array, of which no part has a name"):
+        transform.without(data.replace("", observations=data.observations["observation"]), ["desired"])
 
 
 @pytest.mark.parametrize(("name", "steps"), [("gciql", 600), ("qrl", 300)])

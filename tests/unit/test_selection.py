@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import headstart as hs
-from headstart.algos.bc import BC
+from headstart.algos.bc import BC, GCBC
 from headstart.algos.discrete_cql import DiscreteCQL
 from headstart.cli.main import main
 from headstart.data import transform
@@ -158,6 +158,9 @@ def test_what_does_not_fit_together(data, tmp_path):
         select([one], data, by="value")
     with pytest.raises(hs.UsageError, match="values in one unit"):
         select([one, model(data, LEFT, reward_scale=10.0)], data, by="value")
+    reaching = models.model(GCBC(actor_widths=(4,)), GCBC().view().with_context(data.spec))
+    with pytest.raises(hs.UsageError, match="gcbc 1 acts on a goal, a skill or a task, and is told none here"):
+        select([one, reaching], data, by="behaviour")
     wider = chain(5)
     episodes = wider.sample_episodes(wider.uniform, 5, 8, np.random.default_rng(0))
     with pytest.raises(hs.UsageError, match="shape"):

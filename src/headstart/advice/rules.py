@@ -35,7 +35,7 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "clone-calql": Recipe(
-        "a clone of the demonstrations, then Cal-QL from it",
+        "a clone of the data, then Cal-QL from it",
         "calql",
         (
             "headstart pretrain bc --policy-kind tanh_gaussian --data {source} --steps 20000 [--env {env} ]"

@@ -172,6 +172,7 @@ PLAIN = {
     r"invalid literal for int\(\) with base 10: (.*)": r"expected a whole number, found \1",
     r"could not convert string to float: (.*)": r"expected a number, found \1",
     r"Could not find valid parse for arguments: ": "cannot make sense of ",
+    r"'None', |, 'None'": "",
 }
 """What Python and tyro say, and how to say it to a user."""
 

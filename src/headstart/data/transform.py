@@ -73,9 +73,11 @@ def drop_rewards(data: Dataset) -> Dataset:
 
 def without(data: Dataset, names: Sequence[str]) -> Dataset:
     """The data without these arrays of its observations. Raises `UsageError` where one is absent, or none is left."""
+    if not isinstance(data.observations, dict):
+        raise UsageError(f"{data.provenance.source}: observations are one array, of which no part has a name")
     parts = dict(data.spec.observation)
     for name in names:
-        if name not in parts or not isinstance(data.observations, dict):
+        if name not in parts:
             raise unknown("array of observations", name, parts)
     left = {name: column for name, column in data.observations.items() if name not in names}
     if not left:

@@ -20,6 +20,7 @@ Every other key is an argument of the environment, its value parsed as JSON wher
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import importlib
 import importlib.util
@@ -150,6 +151,9 @@ def _base(
             raise UsageError(f"{name} shows no images; leave pixels out, or use an environment of OGBench") from error
         if arguments and "argument" in str(error):
             _require_known(name, arguments)
+            for key in arguments:
+                if difflib.get_close_matches(key, RESERVED, n=1):
+                    raise unknown(f"argument of {name}", key, RESERVED) from error
             raise UsageError(
                 f"{name} does not take the arguments {arguments}: {error}; every environment takes "
                 f"{', '.join(RESERVED)}"

@@ -109,6 +109,9 @@ def select(
             raise UsageError(f"{name} must be at least 1, found {value}")
     artifacts = [run if isinstance(run, Artifact) else Artifact.load(run) for run in runs]
     labels = _labels(runs, artifacts)
+    for label, artifact in zip(labels, artifacts, strict=True):
+        if artifact.spec.context is not None:
+            raise UsageError(f"{label} acts on a goal, a skill or a task, and is told none here; leave it out")
     data = sources.load(data) if isinstance(data, str) else data
     if CRITERIA[by].own_units:
         _require_same_units(artifacts, labels, by)
