@@ -265,7 +265,7 @@ class Artifact:
         rows = len(jax.tree.leaves(observation)[0])
         if self._on_host is not None and rows <= acting.FEW:
             policy = self._on_host[member]
-            noise = None if key is None else np.asarray(acting.noise(key, (rows, policy.size)))
+            noise = None if key is None else acting.noise(key, (rows, policy.size))
             return acting.act_on_host(policy, self.normalizer, observation, noise, context)
         policies, normalizer = self._policies, self._normalizer
         return np.asarray(acting.act_one(policies, member, normalizer, observation, key=key, context=context))

@@ -28,11 +28,13 @@ class HostPolicy:
         outputs = len(actor.trunk.output.bias)
         self.size = outputs // 2 if type(actor) is TanhGaussianActor else outputs
 
-    def __call__(self, observation: Any, noise: np.ndarray | None = None, context: np.ndarray | None = None):
+    def __call__(self, observation: Any, noise: Any = None, context: np.ndarray | None = None):
         """Actions (B, d) of observations (B, *shape) and contexts (B, c). noise: (B, d) standard normal numbers; those
         that `jax.random.normal` draws with a key give the actions that the policy samples with it. None: the most
         likely actions."""
-        return self._head(self._perceptron(_flatten(observation, context)), noise)
+        outputs = self._perceptron(_flatten(observation, context))
+        # Noise may be drawn by another thread meanwhile.
+        return self._head(outputs, None if noise is None else np.asarray(noise))
 
 
 def on_host(policies: Any) -> list[HostPolicy] | None:
