@@ -166,12 +166,12 @@ def test_measured_points_are_read_back_from_the_file():
 
 def test_the_loop_costs_what_is_neither_updates_nor_environment_without_the_set_up():
     spent = {
-        "updates": 6.0, "environment": 2.0, "acting": 0.4, "batches": 0.2, "all": 12.0, "environments": 2.0,
-        "tracing": 1.0,
+        "updates": 6.0, "environment": 1.5, "resets": 0.5, "acting": 0.4, "batches": 0.2, "all": 12.0,
+        "environments": 2.0, "tracing": 1.0,
     }  # fmt: skip
     total, shares, loop = script("online").parts(spent)
     assert total == 9.0
-    np.testing.assert_allclose(shares, np.array([6.0, 2.0, 0.4, 0.2, 0.4]) / 9.0)
+    np.testing.assert_allclose(shares, np.array([6.0, 1.5, 0.5, 0.4, 0.2, 0.4]) / 9.0)
     assert loop == pytest.approx(1.0 / 8.0)
 
 
