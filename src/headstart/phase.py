@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -140,7 +139,7 @@ class Phase:
             "algorithm": registry.to_json(type(self.algorithm)()),
             "options": config.to_json(type(self.options)(self.options.steps)),
         }
-        return Running(self, Run(out, described, resume, sinks, json.loads(json.dumps(defaults))))
+        return Running(self, Run(out, described, resume, sinks, defaults))
 
 
 class Running:

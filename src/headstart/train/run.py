@@ -56,11 +56,11 @@ class Run:
         self._sinks = Fan(sinks, self.folder, config)
         if self.folder is None:
             return
-        config = json.loads(json.dumps(config))
+        config, defaults = json.loads(json.dumps([config, defaults or {}]))
         path = self.folder / "config.json"
         try:
             if resume:
-                _require_same(config, json.loads(path.read_text()), defaults or {}, self.folder)
+                _require_same(config, json.loads(path.read_text()), defaults, self.folder)
                 return
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(config, indent=2) + "\n")
