@@ -38,7 +38,7 @@ def value_and_grad_in_chunks(loss: Callable, rows: int, per_row: int) -> Callabl
     axis `rows`. On CPUs a critic that evaluates many actions a state is 10-15% faster when its activations
     stay in the cache; elsewhere the whole batch goes at once. The result differs in rounding only.
 
-    per_row: evaluations of the network a row, which tells whether chunks are worth it.
+    per_row: evaluations of the network a row whose activations are kept, which tells whether chunks are worth it.
     """
     # Under jit, so that it is traced once for its shapes and for all chunks.
     whole = jax.jit(jax.value_and_grad(loss, has_aux=True))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +17,15 @@ from headstart.nets.precision import product
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
-X, WEIGHT, GRAD = (RNG.normal(size=shape).astype(np.float32) for shape in ((3, 7, 300), (300, 5), (3, 7, 5)))
+
+
+def arrays(outputs):
+    """x (3, 7, 300), a weight (300, outputs), a gradient with respect to their product."""
+    shapes = ((3, 7, 300), (300, outputs), (3, 7, outputs))
+    return tuple(RNG.normal(size=shape).astype(np.float32) for shape in shapes)
+
+
+X, WEIGHT, GRAD = arrays(5)
 
 
 def rounded(array):
@@ -30,16 +41,18 @@ def products(x, weight, grad):
     return found, *pull(grad)
 
 
-def test_bfloat16_rounds_inputs_and_sums_in_float32():
+@pytest.mark.parametrize("outputs", [1, 5, 40])
+def test_bfloat16_rounds_inputs_and_sums_in_float32(outputs):
+    x, weight, grad = arrays(outputs)
     with nets.multiply_in("bfloat16"):
-        found, by_x, by_weight = jax.jit(products)(X, WEIGHT, GRAD)
+        found, by_x, by_weight = jax.jit(products)(x, weight, grad)
     assert found.dtype == by_x.dtype == by_weight.dtype == np.float32
-    np.testing.assert_allclose(found, rounded(X) @ rounded(WEIGHT), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(by_x, rounded(GRAD) @ rounded(WEIGHT).T, rtol=1e-4, atol=1e-4)
-    # The weight's gradient is that of float32.
-    np.testing.assert_allclose(by_weight, np.einsum("bni,bno->io", X, GRAD), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, rounded(x) @ rounded(weight), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_x, rounded(grad) @ rounded(weight).T, rtol=1e-4, atol=1e-4)
+    expected = np.einsum("bni,bno->io", rounded(x), rounded(grad))
+    np.testing.assert_allclose(by_weight, expected, rtol=1e-4, atol=1e-4)
     # The rounding shows beside the error of the sums.
-    assert np.abs(found - X @ WEIGHT).max() > 1e-2
+    assert np.abs(found - x @ weight).max() > 1e-2
 
 
 def test_float32_is_exact_and_comes_back_after_an_error():
@@ -79,3 +92,19 @@ def test_second_derivatives_and_batches_of_nets():
     expected = np.repeat(2 * 21 * rounded(WEIGHT).sum(1, keepdims=True), 5, 1)
     np.testing.assert_allclose(by_weight, expected, rtol=2e-2, atol=1.0)
     np.testing.assert_allclose(batched, single, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere matrices are multiplied however they lie")
+def test_gradients_are_multiplied_in_bfloat16_where_the_product_is():
+    """XLA for CPUs goes back to float32 for a product whose first matrix lies column by column."""
+    x, weight = jnp.ones((256, 64)), jnp.ones((64, 64))
+
+    def kinds(function, *inputs):
+        with nets.multiply_in("bfloat16"):
+            program = jax.jit(function).lower(*inputs).compile().as_text()
+        factors = re.findall(r" dot\(%(\S+), %(\S+)\)", program)
+        return [re.search(rf"%{re.escape(name)} = (\w+)\[", program)[1] for name in itertools.chain(*factors)]
+
+    if kinds(product, x, weight) != ["bf16"] * 2:
+        pytest.skip("this processor has no products of bfloat16")
+    assert kinds(products, x, weight, x) == ["bf16"] * 6

@@ -171,7 +171,10 @@ class CQL:
 
         mc_return = batch.mc_return if self.calibrated else jnp.zeros_like(batch.reward)
         uniform = jax.random.uniform(gradient_key, batch.reward.shape)
-        critic_grads_of = optim.value_and_grad_in_chunks(critic_loss, features.shape[0], 1 + actions.shape[1])
+        evaluations = 1 + actions.shape[1]
+        # Where few of them have a gradient, the activations of the others are soon forgotten.
+        kept = evaluations // 4 if self.gradient_samples else evaluations
+        critic_grads_of = optim.value_and_grad_in_chunks(critic_loss, features.shape[0], kept)
         (critic_loss_value, metrics), critic_grads = critic_grads_of(
             state.nets["critic"], features, batch.action, td_target, actions, log_density, mc_return, uniform
         )
