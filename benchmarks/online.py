@@ -97,7 +97,8 @@ def measured(name: str, data: Any, arguments: argparse.Namespace) -> list[str]:
     spent, cores = profiled(run)
     total, shares, loop = parts(spent)
     observation = data.observations[0]
-    actions = microseconds(model.policy, observation), microseconds(model.policy, observation, jax.random.key(0))
+    keys = None, jax.random.key(0), np.random.default_rng(0)
+    actions = [microseconds(model.policy, observation, key) for key in keys]
     return [
         name, f"{arguments.steps / total:.3g}", *(f"{100.0 * share:.0f}%" for share in shares), f"{100.0 * loop:.1f}%",
         f"{cores:.1f}", f"{1e6 * spent['acting'] / arguments.steps:.0f}", *(f"{each:.0f}" for each in actions),
@@ -116,7 +117,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = to_dataset(collect(Scripted("random"), arguments.env, episodes=10, seed=0), arguments.env, ())
     header = ["algorithm", "steps/s", *PARTS, "rest", "loop", "cores"]
-    header += ["acting in the loop, us", "likeliest action, us", "sampled action, us"]
+    header += ["acting in the loop, us", "likeliest action, us", "sampled by a key, us", "by NumPy, us"]
     print(f"| {' | '.join(header)} |")
     print("|---" * len(header) + "|")
     for name in arguments.algorithms:

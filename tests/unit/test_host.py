@@ -12,6 +12,7 @@ from headstart.algos import registry
 from headstart.algos.iql import IQL
 from headstart.algos.td3bc import TD3BC
 from headstart.data.normalize import Normalizer
+from headstart.errors import UsageError
 from headstart.nets.host import on_host
 from headstart.train import acting
 
@@ -79,6 +80,35 @@ def test_an_artifact_samples_the_same_for_few_and_for_many(name, monkeypatch):
         monkeypatch.setattr(acting, "FEW", few)
         found[few] = artifact.policy(observations[0], jax.random.key(7), member=1)
     np.testing.assert_allclose(found[16], found[0], atol=2e-6)
+
+
+def test_an_artifact_samples_by_a_numpy_generator():
+    artifact, observations, _ = two("gaussian")
+    found = artifact.policy(observations[0], np.random.default_rng(7), member=1)
+    noise = np.random.default_rng(7).standard_normal(found.shape, np.float32)
+    policy = on_host(acting.policies(artifact.algorithm, artifact.state))[1]
+    np.testing.assert_array_equal(found, acting.act_on_host(policy, artifact.normalizer, observations[0], noise))
+    rng = np.random.default_rng(7)
+    draws = [artifact.policy(observations[0], rng, member=1) for _ in range(2)]
+    np.testing.assert_array_equal(draws[0], found)
+    assert (draws[1] != found).any(-1).all()
+
+
+@pytest.mark.parametrize("name", ["gaussian", "flow"])
+def test_many_observations_and_compiled_policies_take_a_generator_too(name):
+    rows = 20 if name == "gaussian" else 3
+    artifact = model(ALGORITHMS["fql"]) if name == "flow" else two(name)[0]
+    observations = np.zeros((rows, 3), np.float32)
+    first, again = (artifact.policy(observations, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != artifact.policy(observations, np.random.default_rng(8))).any()
+
+
+@pytest.mark.parametrize("key", [0, "seed", np.random])
+def test_what_is_neither_key_nor_generator_is_refused(key):
+    artifact, observations, _ = two("gaussian")
+    with pytest.raises(UsageError, match=r"give a PRNG key \(jax.random.key\), a NumPy generator or None"):
+        artifact.policy(observations[0], key)
 
 
 def test_what_a_step_draws_does_not_depend_on_the_round_it_is_in():

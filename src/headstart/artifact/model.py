@@ -184,10 +184,11 @@ class Artifact:
         """The action of one member for a raw observation, in the environment's units.
 
         observation: as the environment gives it, or with one leading axis for many; a dict where it has names. The
-        action has the same leading axis. key: a PRNG key samples, None takes the most likely action. context: of models
-        that act towards goals, the goal as an observation of the environment; else (c,); with the same leading axis.
-        A policy that decides on chunks of actions is asked anew at every call, and its first action taken: `chunk`
-        gives them all. So is one whose actions are skills: `chunk` gives the skill.
+        action has the same leading axis. key: a PRNG key or a NumPy generator samples, None takes the most likely
+        action; small policies draw from a generator in less time. context: of models that act towards goals, the goal
+        as an observation of the environment; else (c,); with the same leading axis. A policy that decides on chunks of
+        actions is asked anew at every call, and its first action taken: `chunk` gives them all. So is one whose actions
+        are skills: `chunk` gives the skill.
 
         Raises `UsageError` that names expected and found shapes.
         """
@@ -265,9 +266,9 @@ class Artifact:
         rows = len(jax.tree.leaves(observation)[0])
         if self._on_host is not None and rows <= acting.FEW:
             policy = self._on_host[member]
-            noise = None if key is None else acting.noise(key, (rows, policy.size))
+            noise = None if key is None else acting.noise_by(key, (rows, policy.size))
             return acting.act_on_host(policy, self.normalizer, observation, noise, context)
-        policies, normalizer = self._policies, self._normalizer
+        policies, normalizer, key = self._policies, self._normalizer, acting.as_key(key)
         return np.asarray(acting.act_one(policies, member, normalizer, observation, key=key, context=context))
 
     @functools.cached_property

@@ -77,6 +77,22 @@ def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.normal(key, shape)
 
 
+def noise_by(key: Any, shape: tuple[int, ...]) -> Any:
+    """`noise` with a key, or standard normal numbers of a NumPy generator: no program has to be woken for these."""
+    if isinstance(key, np.random.Generator):
+        return key.standard_normal(shape, np.float32)
+    return noise(as_key(key), shape)
+
+
+def as_key(key: Any) -> jax.Array | None:
+    """A PRNG key as it is, or a new one by a NumPy generator; None stays. Raises `UsageError` for anything else."""
+    if isinstance(key, np.random.Generator):
+        return jax.random.key(key.integers(2**32, dtype=np.uint32))
+    if key is None or isinstance(key, jax.Array | np.ndarray):
+        return key
+    raise UsageError(f"key is {key!r}; give a PRNG key (jax.random.key), a NumPy generator or None")
+
+
 @functools.partial(jax.jit, static_argnames="shape")
 def noise_along(keys: jax.Array, steps: Any, shape: tuple[int, ...]) -> jax.Array:
     """(n, S, *shape) that noise of S members, with the keys (S,), at n steps."""
